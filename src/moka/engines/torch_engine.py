@@ -1,0 +1,92 @@
+"""The PyTorch engine: runs every operation of the table with its kernel. It is the definition of what a program means."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from moka.engines.arithmetic import Arithmetic, Numerics
+from moka.engines.base import Segment
+from moka.engines.prepare import Code, prepare
+from moka.errors import InputError, UnknownOperationError
+from moka.ir.program import Operation, Value
+from moka.ir.types import StateType
+from moka.ops.table import State, lookup
+
+__all__ = ["TorchEngine", "TorchExecutable"]
+
+
+@dataclass(frozen=True)
+class TorchEngine:
+    """Runs operations with their PyTorch kernels.
+
+    Args:
+        device: where: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        numerics: ``fast`` computes declared-fp16 values in what is fastest and at least as wide; ``device`` rounds every result to its
+            declared type, with float32 inside an operation, as Apple's fp16 units do.
+    """
+
+    device: str = "cpu"
+    numerics: Numerics = "fast"
+    name: str = "torch"
+
+    def reasons(self, operation: Operation, opset: str) -> tuple[str, ...]:
+        if operation.type == "const":
+            return ()
+        try:
+            lookup(operation.type, opset)
+        except UnknownOperationError as error:
+            return (str(error),)
+        return ()
+
+    def compile(self, segment: Segment) -> TorchExecutable:
+        return TorchExecutable(segment, Arithmetic(torch.device(self.device), self.numerics))
+
+
+class TorchExecutable:
+    """A segment on PyTorch. Constants are prepared at the first run, once, so that a loaded model costs no memory before."""
+
+    def __init__(self, segment: Segment, arithmetic: Arithmetic) -> None:
+        self.segment = segment
+        self.arithmetic = arithmetic
+        self._code: Code | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def code(self) -> Code:
+        """The steps that a run takes."""
+        with self._lock:
+            if self._code is None:
+                segment = self.segment
+                with torch.inference_mode():
+                    self._code = prepare(segment.inputs, segment.operations, segment.outputs, segment.opset, self.arithmetic)
+            return self._code
+
+    def run(self, inputs: Mapping[str, Any], state: Mapping[str, State] | None = None) -> dict[str, Any]:
+        code = self._code or self.code
+        with torch.inference_mode():
+            values = [self._input(value, inputs, state) for value in self.segment.inputs]
+            results = code(*values)
+        return {value.name: result for value, result in zip(self.segment.outputs, results, strict=True)}
+
+    def _input(self, value: Value, inputs: Mapping[str, Any], state: Mapping[str, State] | None) -> Any:
+        if isinstance(value.type, StateType):
+            if state is None or value.name not in state:
+                raise InputError(f"state {value.name!r} is missing: make one with make_state() and pass it to predict(..., state=state)")
+            return state[value.name]
+        if value.name not in inputs:
+            raise InputError(f"input {value.name!r} ({value.type}) is missing; given are {', '.join(inputs) or 'none'}")
+        return self.arithmetic.tensor(inputs[value.name], value.type)
+
+    def new_state(self) -> dict[str, State]:
+        return {value.name: State(self._zeros(value.type)) for value in self.segment.inputs if isinstance(value.type, StateType)}
+
+    def _zeros(self, state: StateType) -> torch.Tensor:
+        shape = state.wrapped.static_shape
+        if shape is None:
+            raise InputError(f"a state of type {state.wrapped} has no constant shape")
+        return torch.zeros(shape, dtype=self.arithmetic.held[state.wrapped.dtype], device=self.arithmetic.device)

@@ -1,0 +1,1 @@
+"""Bytes to plain objects and back: ``.mlmodel``, ``.mlpackage``, weight files."""

@@ -1,0 +1,1 @@
+"""A parsed format to the program."""

@@ -1,0 +1,1 @@
+"""The one program: types, values, operations, verifier, printer, rewriting."""
