@@ -1,0 +1,91 @@
+"""What the rest of Moka opens: a model's specification and weights, from a ``.mlmodel`` or an ``.mlpackage``."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from moka.errors import FormatError, UnsupportedError
+from moka.formats.mlmodel import read_specification
+from moka.formats.mlpackage import MANIFEST, read_package, relative_path_problem
+from moka.formats.weights import WeightFile
+
+__all__ = ["MODEL_PATH", "ModelSource", "open_source", "resolve_model_path"]
+
+MODEL_PATH = "@model_path/"
+"""What names of weight files start with: the folder of the model file."""
+
+_COMPILED_FILES = ("coremldata.bin", "model.mil", "model.espresso.net")
+
+
+class ModelSource:
+    """An opened model: its specification, and its weight files on demand.
+
+    Attributes:
+        path: the file or folder that was opened.
+        specification: the ``Model`` message.
+        root: folder of the model file, which ``@model_path`` stands for.
+        model_file: the file that the specification was read from.
+    """
+
+    def __init__(self, path: Path, model_file: Path, boundary: Path) -> None:
+        self.path = path
+        self.model_file = model_file
+        self.root = model_file.parent
+        self.specification: Any = read_specification(model_file)
+        self._boundary = boundary
+        self._files: dict[Path, WeightFile] = {}
+        self._lock = threading.Lock()
+
+    def weights(self, file_name: str) -> WeightFile:
+        """The weight file that a program calls ``@model_path/...``: one map a file, shared by all who ask.
+
+        Raises:
+            FormatError: the name has another form, leads outside the package, or is no weight file.
+        """
+        path = resolve_model_path(file_name, self.root, self._boundary)
+        with self._lock:
+            if path not in self._files:
+                self._files[path] = WeightFile(path)
+            return self._files[path]
+
+    def __repr__(self) -> str:
+        return f"ModelSource({str(self.path)!r}: {self.specification.WhichOneof('Type')})"
+
+
+def open_source(path: str | os.PathLike[str]) -> ModelSource:
+    """Opens a model; whether it is a file or a package is decided by what is there, not by its suffix.
+
+    Raises:
+        FormatError: nothing there, or not a Core ML model.
+        UnsupportedError: a compiled model.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return ModelSource(path, model_file=path, boundary=path.parent)
+    if (path / MANIFEST).exists():
+        return ModelSource(path, model_file=read_package(path).root_model, boundary=path)
+    if path.suffix == ".mlmodelc" or any((path / name).exists() for name in _COMPILED_FILES):
+        raise UnsupportedError(f"{path}: compiled models (.mlmodelc) are not read yet; open the model it was made from")
+    raise FormatError(path, f"is a folder without {MANIFEST}, expected an .mlpackage folder or an .mlmodel file")
+
+
+def resolve_model_path(file_name: str, root: Path, boundary: Path) -> Path:
+    """The resolved path of a file name of the form ``@model_path/...``, checked to stay inside ``boundary``."""
+    where = f"weight file {file_name!r}"
+    if not file_name.startswith(MODEL_PATH):
+        raise FormatError(where, f"expected a name that starts with {MODEL_PATH!r}")
+    relative = file_name.removeprefix(MODEL_PATH)
+    if problem := relative_path_problem(relative):
+        raise FormatError(where, problem)
+    try:
+        path = (root / relative).resolve(strict=True)
+    except FileNotFoundError as error:
+        raise FormatError(where, f"{str(root / relative)!r} does not exist") from error
+    except (OSError, RuntimeError, ValueError) as error:  # before Python 3.13 a loop of links is a RuntimeError
+        raise FormatError(where, f"{str(root / relative)!r} can't be looked up: {error}") from error
+    if not path.is_relative_to(boundary.resolve()):
+        raise FormatError(where, f"{str(root / relative)!r} leads outside '{boundary}' through a link")
+    return path
