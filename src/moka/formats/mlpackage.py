@@ -32,8 +32,12 @@ __all__ = [
     "Package",
     "PackageItem",
     "item_path",
-    "parse_manifest",
+    "manifest_entries",
+    "manifest_item",
+    "manifest_root",
+    "manifest_version",
     "read_manifest",
+    "read_manifest_json",
     "read_package",
     "relative_path_problem",
     "write_package",
@@ -99,24 +103,54 @@ def read_package(path: str | os.PathLike[str]) -> Package:
 
 def read_manifest(path: Path) -> Manifest:
     """The parsed ``Manifest.json`` of the package at ``path``."""
-    if not path.is_dir():
-        raise FormatError(path, "no such folder" if not path.exists() else "is a file, expected an .mlpackage folder")
-    where = path / MANIFEST
-    return parse_manifest(read_bytes(where, _LARGEST_MANIFEST, "a manifest lists a few items"), where)
+    document = read_manifest_json(path)
+    entries = manifest_entries(document, path)
+    items = tuple(manifest_item(key, entry, path) for key, entry in entries.items())
+    return Manifest(manifest_version(document, path), manifest_root(document, path), items)
 
 
-def parse_manifest(data: bytes, where: object) -> Manifest:
-    """The manifest in ``data``, which is JSON in UTF-8 without repeated keys."""
-    document = _require(_parse_json(data, where), dict, where)
-    version = _require(document.get("fileFormatVersion"), str, f"{where}: fileFormatVersion")
+def read_manifest_json(package: Path) -> dict[str, Any]:
+    """The manifest of a package as JSON: an object, in UTF-8, without repeated keys."""
+    if not package.is_dir():
+        raise FormatError(package, "is a file, expected an .mlpackage folder" if package.exists() else "no such folder")
+    where = package / MANIFEST
+    data = read_bytes(where, _LARGEST_MANIFEST, "a manifest lists a few items")
+    document: dict[str, Any] = _require(_parse_json(data, where), dict, where)
+    return document
+
+
+def manifest_version(document: dict[str, Any], package: Path) -> str:
+    """The version of the format, of which 1 is known."""
+    where = f"{package / MANIFEST}: fileFormatVersion"
+    version: str = _require(document.get("fileFormatVersion"), str, where)
     if version.split(".")[0] != "1":
-        raise FormatError(f"{where}: fileFormatVersion", f"found {version!r}, Moka reads version 1 of the format")
-    entries = _require(document.get("itemInfoEntries"), dict, f"{where}: itemInfoEntries")
-    items = tuple(_item(key, entry, f"{where}: itemInfoEntries[{key!r}]") for key, entry in entries.items())
-    root = _require(document.get("rootModelIdentifier"), str, f"{where}: rootModelIdentifier")
+        raise FormatError(where, f"found {version!r}, Moka reads version 1 of the format")
+    return version
+
+
+def manifest_entries(document: dict[str, Any], package: Path) -> dict[str, Any]:
+    """The entries of the manifest's items by identifier, not checked yet."""
+    entries: dict[str, Any] = _require(document.get("itemInfoEntries"), dict, f"{package / MANIFEST}: itemInfoEntries")
+    return entries
+
+
+def manifest_root(document: dict[str, Any], package: Path) -> str:
+    """The identifier of the model's item."""
+    where = f"{package / MANIFEST}: rootModelIdentifier"
+    root: str = _require(document.get("rootModelIdentifier"), str, where)
+    entries = manifest_entries(document, package)
     if root not in entries:
-        raise FormatError(f"{where}: rootModelIdentifier", f"{root!r} is not an item; items are {sorted(entries)}")
-    return Manifest(version, root, items)
+        raise FormatError(where, f"{root!r} is not an item; items are {sorted(entries)}")
+    return root
+
+
+def manifest_item(identifier: str, entry: Any, package: Path) -> PackageItem:
+    """One item of the manifest, its path relative to ``Data`` and not checked yet."""
+    where = f"{package / MANIFEST}: itemInfoEntries[{identifier!r}]"
+    # Not every writer has a description; the other three fields are what an item is found and read by.
+    entry = {"description": "", **_require(entry, dict, where)}
+    fields = {field: _require(entry.get(field), str, f"{where}.{field}") for field in _ITEM_FIELDS}
+    return PackageItem(identifier, fields["author"], fields["name"], fields["description"], Path(fields["path"]))
 
 
 def _parse_json(data: bytes, where: object) -> Any:
@@ -143,14 +177,6 @@ def _require(value: Any, kind: type, where: object) -> Any:
     if not isinstance(value, kind):
         raise FormatError(where, f"found {type(value).__name__}, expected {kind.__name__}")
     return value
-
-
-def _item(identifier: str, entry: Any, where: str) -> PackageItem:
-    entry = _require(entry, dict, where)
-    # Older writers leave the description out; the other three fields are what an item is found and read by.
-    entry = {"description": "", **entry}
-    fields = {field: _require(entry.get(field), str, f"{where}.{field}") for field in _ITEM_FIELDS}
-    return PackageItem(identifier, fields["author"], fields["name"], fields["description"], Path(fields["path"]))
 
 
 def item_path(package: Path, item: PackageItem) -> Path:

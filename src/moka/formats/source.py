@@ -12,7 +12,7 @@ from moka.formats.mlmodel import read_specification
 from moka.formats.mlpackage import MANIFEST, read_package, relative_path_problem
 from moka.formats.weights import WeightFile
 
-__all__ = ["MODEL_PATH", "ModelSource", "open_source", "resolve_model_path"]
+__all__ = ["MODEL_PATH", "ModelSource", "is_package", "open_source", "resolve_model_path"]
 
 MODEL_PATH = "@model_path/"
 """What names of weight files start with: the folder of the model file."""
@@ -63,10 +63,17 @@ def open_source(path: str | os.PathLike[str]) -> ModelSource:
         UnsupportedError: a compiled model.
     """
     path = Path(path)
-    if not path.is_dir():
-        return ModelSource(path, model_file=path, boundary=path.parent)
-    if (path / MANIFEST).exists():
+    if is_package(path):
         return ModelSource(path, model_file=read_package(path).root_model, boundary=path)
+    return ModelSource(path, model_file=path, boundary=path.parent)
+
+
+def is_package(path: Path) -> bool:
+    """Whether a path is a package (else it is a file, or nothing); the errors are those of ``open_source``."""
+    if not path.is_dir():
+        return False
+    if (path / MANIFEST).exists():
+        return True
     if path.suffix == ".mlmodelc" or any((path / name).exists() for name in _COMPILED_FILES):
         raise UnsupportedError(f"{path}: compiled models (.mlmodelc) are not read yet; open the model it was made from")
     raise FormatError(path, f"is a folder without {MANIFEST}, expected an .mlpackage folder or an .mlmodel file")

@@ -125,21 +125,23 @@ class WeightFile:
         Raises:
             FormatError: no blob there, its type is not ``dtype``, or its size is not that of ``shape``.
         """
+        record = self.record_for(offset, dtype, shape)
+        try:
+            return unpack(self.raw(record), dtype, record.count).reshape(tuple(shape))
+        except ValueError as error:  # NumPy has limits on the rank, and on the sizes beside a 0
+            raise FormatError(f"{self.path}: blob at {offset}: shape", f"{tuple(shape)}: {error}") from error
+
+    def record_for(self, offset: int, dtype: DType, shape: Sequence[int]) -> BlobRecord:
+        """The record that starts at ``offset``, checked to be of ``dtype`` and ``shape``; errors are those of ``read``."""
         where = f"{self.path}: blob at {offset}"
         record = self.record(offset)
         if record.dtype != dtype:
             raise FormatError(f"{where}: type", f"found {record.dtype}, the program declares {dtype}")
         count = element_count(shape, f"{where}: shape")
-        if (record.size, record.count) != (packed_size(count, dtype), count):
-            raise FormatError(
-                f"{where}: size",
-                f"found {record.count} elements in {record.size} bytes, "
-                f"shape {tuple(shape)} of {dtype} has {count} in {packed_size(count, dtype)}",
-            )
-        try:
-            return unpack(self.raw(record), dtype, count).reshape(tuple(shape))
-        except ValueError as error:  # NumPy has limits on the rank, and on the sizes beside a 0
-            raise FormatError(f"{where}: shape", f"{tuple(shape)}: {error}") from error
+        if record.count != count:
+            expected = f"shape {tuple(shape)} of {dtype} has {count} in {packed_size(count, dtype)}"
+            raise FormatError(f"{where}: size", f"found {record.count} elements in {record.size} bytes, {expected}")
+        return record
 
     def raw(self, record: BlobRecord) -> npt.NDArray[np.uint8]:
         """The bytes of a blob, as a view of the map."""
