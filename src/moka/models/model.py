@@ -1,0 +1,174 @@
+"""Loading a model, and what every loaded model offers."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+
+from moka.errors import InputError, UnsupportedError
+from moka.formats.source import ModelSource, open_source
+from moka.models.description import FunctionDescription, ModelDescription
+from moka.models.features import Array, StateFeature
+
+__all__ = ["ComputeUnits", "Model", "ModelState", "load"]
+
+ComputeUnits: TypeAlias = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
+Numerics: TypeAlias = Literal["fast", "device"]
+Data: TypeAlias = Mapping[str, Any]
+
+_COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    compute_units: ComputeUnits | Any = "ALL",
+    function: str | None = None,
+    numerics: Numerics = "fast",
+) -> Model:
+    """Loads a Core ML model: a ``.mlmodel`` file or an ``.mlpackage`` folder.
+
+    Args:
+        path: the model.
+        compute_units: what the model may run on, as in Core ML: ``ALL``, ``CPU_ONLY``, ``CPU_AND_GPU`` or ``CPU_AND_NE`` (or coremltools'
+            ``ComputeUnit``). A GPU is used only if it is allowed and present.
+        function: which of a multifunction model's functions; None for the default one.
+        numerics: ``fast`` computes values declared fp16 in what is fastest and at least as wide; ``device`` rounds every result to its
+            declared type, as Apple's fp16 units do.
+
+    Raises:
+        FormatError: the file is not what its format demands.
+        ProgramError: the program in it breaks a rule, or uses an operation that Moka does not know.
+        UnsupportedError: a kind of model that Moka does not run.
+        InputError: an argument has a value that is none of those allowed.
+    """
+    units = getattr(compute_units, "name", compute_units)
+    if units not in _COMPUTE_UNITS:
+        raise InputError(f"compute_units is {compute_units!r}; expected one of {', '.join(_COMPUTE_UNITS)}")
+    if numerics not in ("fast", "device"):
+        raise InputError(f"numerics is {numerics!r}; expected 'fast' or 'device'")
+    source = open_source(path)
+    return _kind(source)(source, units, function, numerics)
+
+
+def _kind(source: ModelSource) -> Callable[[ModelSource, ComputeUnits, str | None, Numerics], Model]:
+    """What makes models of the source's kind."""
+    kind = source.specification.WhichOneof("Type")
+    if kind == "mlProgram":
+        from moka.models.program_model import ProgramModel
+
+        return ProgramModel
+    raise UnsupportedError(f"{source.path}: models of kind {kind} are not run yet; this version runs mlProgram")
+
+
+class ModelState:
+    """The buffers that a stateful model keeps between predictions; made by `Model.make_state`."""
+
+    def __init__(self, features: Mapping[str, StateFeature], buffers: Mapping[str, Any]) -> None:
+        self._features = features
+        self.buffers = buffers
+        """What the engine keeps, by name."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The states' names."""
+        return tuple(self._features)
+
+    def read_state(self, name: str) -> Array:
+        """A copy of the state, as an array of its declared type and shape."""
+        return self._feature(name).array.present(self.buffers[name].tensor)
+
+    def write_state(self, name: str, value: Any) -> None:
+        """Replaces the state's content by ``value``, an array of the declared shape."""
+        feature, buffer = self._feature(name), self.buffers[name]
+        array = np.array(feature.array.coerce(value))
+        buffer.tensor = buffer.tensor.new_tensor(array)
+
+    def _feature(self, name: str) -> StateFeature:
+        if name not in self._features:
+            raise InputError(f"state {name!r}: the model has none of that name; it has {', '.join(self._features) or 'none'}")
+        return self._features[name]
+
+
+class Model(ABC):
+    """A loaded model. Predictions may be made on several threads at once, each with its own state.
+
+    Attributes:
+        path: what it was loaded from.
+        kind: the model's kind as the format names it: ``mlProgram``, ``neuralNetworkClassifier``.
+        specification_version: the version of the format that the file states.
+        description: metadata, and the features of every function.
+        function: the function that `predict` runs.
+    """
+
+    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None) -> None:
+        self.path: Path = source.path
+        self.kind: str = source.specification.WhichOneof("Type")
+        self.specification_version: int = source.specification.specificationVersion
+        self.description = ModelDescription.parse(source.specification.description)
+        self.function: FunctionDescription = self.description.function(function)
+        self.compute_units: ComputeUnits = compute_units
+
+    @overload
+    def predict(self, data: Data, state: ModelState | None = None) -> dict[str, Any]: ...
+    @overload
+    def predict(self, data: Sequence[Data], state: None = None) -> list[dict[str, Any]]: ...
+    def predict(self, data: Data | Sequence[Data], state: ModelState | None = None) -> dict[str, Any] | list[dict[str, Any]]:
+        """Predicts for one set of inputs, or for each of a list of them.
+
+        Args:
+            data: inputs by name. Multi-arrays are NumPy arrays, torch tensors or nested lists; images are PIL images or arrays
+                [height, width(, channels)]; optional inputs may be left out.
+            state: what `make_state` gave; needed by a stateful model, and changed by the prediction.
+
+        Returns:
+            Outputs by name: NumPy arrays of the declared type, PIL images, numbers, strings, dictionaries.
+
+        Raises:
+            InputError: a wrong name, type, shape or size; the message says what was expected.
+            ExecutionError: an operation failed.
+        """
+        if isinstance(data, Mapping):
+            return self._predict(self._inputs(data), state)
+        if not isinstance(data, Sequence) or isinstance(data, str):
+            raise InputError(f"data is a {type(data).__name__}; expected a dict of inputs by name, or a list of such dicts")
+        if state is not None:
+            raise InputError("a state goes with one prediction, not with a list of them: call predict once for each")
+        prepared = [self._inputs(item) for item in data]
+        return [self._predict(item, None) for item in prepared]
+
+    def make_state(self) -> ModelState:
+        """Fresh states, filled with zeros, for `predict`.
+
+        Raises:
+            InputError: the model has no states.
+        """
+        raise InputError(f"{self.path}: function {self.function.name!r} has no states")
+
+    @abstractmethod
+    def _predict(self, inputs: dict[str, Any], state: ModelState | None) -> dict[str, Any]:
+        """Predicts from checked and converted inputs."""
+
+    def _inputs(self, data: Data) -> dict[str, Any]:
+        features = self.function.inputs
+        if unknown := [name for name in data if name not in features]:
+            raise InputError(f"input {unknown[0]!r}: the model has none of that name; it takes {', '.join(features) or 'none'}")
+        inputs = {}
+        for name, feature in features.items():
+            value = data.get(name)
+            if value is not None:
+                inputs[name] = feature.coerce(value)
+            elif feature.optional:
+                inputs[name] = feature.absent()
+            else:
+                raise InputError(f"input {name!r} ({feature.summary()}) is missing; given are {', '.join(data) or 'none'}")
+        return inputs
+
+    def __repr__(self) -> str:
+        takes, gives = ", ".join(self.function.inputs), ", ".join(self.function.outputs)
+        return f"<{type(self).__name__} {self.path.name!r}: ({takes}) -> ({gives})>"
