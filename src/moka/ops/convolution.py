@@ -1,0 +1,126 @@
+"""Convolutions and transposed convolutions over one, two or three spatial dimensions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from moka.errors import UnsupportedError
+from moka.ops._windows import PadType, explicit_pads, extents, flat, per_dimension, split
+from moka.ops.table import FLOATS, UINT8, Ints, T, U, operation
+
+
+@operation("ios17", T=FLOATS, U=FLOATS)
+@operation("ios15", T=FLOATS, U=FLOATS)
+def conv(
+    x: T,
+    weight: U,
+    bias: U | None = None,
+    *,
+    strides: Ints | None = None,
+    pad_type: PadType = "valid",
+    pad: Ints | None = None,
+    dilations: Ints | None = None,
+    groups: int = 1,
+) -> T:
+    """Cross-correlation of each group of input channels with its kernels, plus a bias for each output channel.
+
+    x: [n, c_in, *d], weight: [c_out, c_in / groups, *k], bias: [c_out]; result: [n, c_out, *d_out] with
+    d_out = floor((d + pad_before + pad_after - (k - 1) * dilation - 1) / stride) + 1. `pad` counts for `pad_type="custom"` alone.
+    """
+    rank = x.dim() - 2
+    strides, dilations = per_dimension(strides, rank), per_dimension(dilations, rank)
+    pads = explicit_pads(pad_type, pad, x.shape[2:], extents(weight.shape[2:], dilations), strides)
+    if all(before == after >= 0 for before, after in pads):
+        padding = [before for before, _ in pads]
+    else:
+        x, padding = torch.nn.functional.pad(x, flat(pads)), [0] * rank
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    return torch.convolution(x, weight, bias, strides, padding, dilations, False, [0] * rank, groups)
+
+
+@operation("ios15", T=FLOATS, U=UINT8)
+def conv_quantized(
+    x: T,
+    weight: U,
+    bias: U | None = None,
+    *,
+    quantization_type: Literal["linear", "lut"],
+    nbits: int = 8,
+    quant_scale: T,
+    quant_bias: T,
+    strides: Ints | None = None,
+    pad_type: PadType = "valid",
+    pad: Ints | None = None,
+    dilations: Ints | None = None,
+    groups: int = 1,
+) -> T:
+    """Convolution with weights stored as codes of `nbits` bits, one a byte: weight * quant_scale + quant_bias, then `conv`.
+
+    `quant_scale` and `quant_bias` hold one value, or one for each output channel. A lookup table has no place among the
+    operation's parameters, so `quantization_type="lut"` is refused.
+    """
+    if quantization_type == "lut":
+        raise UnsupportedError("conv_quantized: quantization_type 'lut' comes without its table; expected 'linear'")
+    shape = (-1,) + (1,) * (weight.dim() - 1)
+    kernel = weight.to(x.dtype) * quant_scale.reshape(shape) + quant_bias.reshape(shape)
+    return conv(x, kernel, bias, strides=strides, pad_type=pad_type, pad=pad, dilations=dilations, groups=groups)
+
+
+@operation("ios17", T=FLOATS, U=FLOATS)
+@operation("ios15", T=FLOATS, U=FLOATS)
+def conv_transpose(
+    x: T,
+    weight: U,
+    bias: U | None = None,
+    *,
+    pad: Ints | None = None,
+    output_shape: Ints | None = None,
+    pad_type: PadType = "valid",
+    strides: Ints | None = None,
+    dilations: Ints | None = None,
+    groups: int = 1,
+) -> T:
+    """Transposed convolution: the gradient of `conv` with respect to its input, plus a bias for each output channel.
+
+    x: [n, c_in, *d], weight: [c_in, c_out / groups, *k], bias: [c_out]; result: [n, c_out, *d_out]. Every input element adds a kernel
+    to a canvas of (d - 1) * stride + (k - 1) * dilation + 1, of which the result is a window: all of it for `valid`, without `pad`
+    for `custom`, d * stride elements in its middle for `same` and `same_lower`. `output_shape` sets the window's size.
+    """
+    rank = x.dim() - 2
+    strides, dilations = per_dimension(strides, rank), per_dimension(dilations, rank)
+    extent = extents(weight.shape[2:], dilations)
+    canvas = [(d - 1) * s + e for d, s, e in zip(x.shape[2:], strides, extent, strict=True)]
+    starts, sizes = _canvas_window(pad_type, pad, output_shape, canvas, [d * s for d, s in zip(x.shape[2:], strides, strict=True)])
+    missing = [start + size - whole for start, size, whole in zip(starts, sizes, canvas, strict=True)]
+    cropped = [max(0, min(start, -lack)) for start, lack in zip(starts, missing, strict=True)]
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    result = torch.convolution(x, weight, bias, strides, cropped, dilations, True, [max(0, lack) for lack in missing], groups)
+    return _narrow(result, [start - crop for start, crop in zip(starts, cropped, strict=True)], sizes)
+
+
+def _canvas_window(
+    pad_type: str, pad: Ints | None, output_shape: Ints | None, canvas: list[int], same: list[int]
+) -> tuple[list[int], list[int]]:
+    """Where the result starts on the canvas in each dimension, and its size there."""
+    explicit = explicit_pads(pad_type if pad_type == "custom" else "valid", pad, canvas, canvas, canvas)
+    centred = pad_type in ("same", "same_lower")
+    if output_shape is not None:
+        sizes = list(output_shape[-len(canvas) :])
+    elif centred:
+        sizes = same
+    else:
+        sizes = [whole - before - after for whole, (before, after) in zip(canvas, explicit, strict=True)]
+    if centred:
+        cut = (max(0, whole - size) for whole, size in zip(canvas, sizes, strict=True))
+        return [split(amount, lower=pad_type == "same_lower")[0] for amount in cut], sizes
+    return [before for before, _ in explicit], sizes
+
+
+def _narrow(x: Tensor, starts: list[int], sizes: list[int]) -> Tensor:
+    for axis, (start, size) in enumerate(zip(starts, sizes, strict=True), start=2):
+        if x.shape[axis] != size:
+            x = x.narrow(axis, start, size)
+    return x

@@ -1,0 +1,116 @@
+"""Pooling: one number for each window, over one, two or three spatial dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from moka.ops._windows import Pads, PadType, explicit_pads, flat, per_dimension
+from moka.ops.table import FLOATS, Ints, T, operation
+
+_AVERAGE: dict[int, Callable[..., Any]] = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
+_MAXIMUM: dict[int, Callable[..., Any]] = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """Where the windows lie.
+
+    Attributes:
+        pads: padding as the program states it.
+        overhang: elements that the last window reaches past the padding in each dimension, under ``ceil_mode``.
+    """
+
+    kernel: Sequence[int]
+    strides: Sequence[int]
+    pads: Pads
+    overhang: Sequence[int]
+
+    @property
+    def symmetric(self) -> list[int] | None:
+        """The padding where PyTorch's own argument can say it: the same on both sides, at most half a window, no overhang."""
+        fits = all(before == after >= 0 and 2 * before <= size for (before, after), size in zip(self.pads, self.kernel, strict=True))
+        return [before for before, _ in self.pads] if fits and not any(self.overhang) else None
+
+    def padded(self, x: Tensor, value: float) -> Tensor:
+        """``x`` with everything around it that a window touches."""
+        pads = [(before, after + extra) for (before, after), extra in zip(self.pads, self.overhang, strict=True)]
+        return functional.pad(x, flat(pads), value=value)
+
+
+def _windows(x: Tensor, kernel: Ints, strides: Ints | None, pad_type: str, pad: Ints | None, ceil_mode: bool) -> _Windows:
+    sizes, steps = x.shape[2:], per_dimension(strides, x.dim() - 2)
+    pads = explicit_pads(pad_type, pad, sizes, kernel, steps)
+    overhang = [0] * len(sizes)
+    if ceil_mode:
+        overhang = [_overhang(*item) for item in zip(sizes, kernel, steps, pads, strict=True)]
+    return _Windows(kernel, steps, pads, overhang)
+
+
+def _overhang(size: int, kernel: int, stride: int, pads: tuple[int, int]) -> int:
+    """How far windows reach past the padding if their number is rounded up. One that would start in the padding after x is left out."""
+    total = size + sum(pads)
+    count = -(-(total - kernel) // stride) + 1
+    if (count - 1) * stride >= size + sum(pads) / 2 and sum(pads) > 0:
+        count -= 1
+    return max(0, (count - 1) * stride + kernel - total)
+
+
+@operation("ios15", T=FLOATS)
+def max_pool(
+    x: T, *, kernel_sizes: Ints, strides: Ints | None = None, pad_type: PadType, pad: Ints | None = None, ceil_mode: bool = False
+) -> T:
+    """Maximum of each window; padding never wins.
+
+    x: [n, c, *d]; result: [n, c, *d_out] with d_out = floor((d + pad_before + pad_after - kernel) / stride) + 1, or the ceiling of the
+    quotient with `ceil_mode`, less a window that would start in the padding after x.
+    """
+    windows = _windows(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    pool, padding = _MAXIMUM[x.dim() - 2], windows.symmetric
+    if padding is None:
+        x, padding = windows.padded(x, -math.inf), [0] * (x.dim() - 2)
+    result: Tensor = pool(x, kernel_sizes, windows.strides, padding)
+    return result
+
+
+@operation("ios15", T=FLOATS)
+def avg_pool(
+    x: T,
+    *,
+    kernel_sizes: Ints,
+    strides: Ints | None = None,
+    pad_type: PadType,
+    pad: Ints | None = None,
+    exclude_padding_from_average: bool = False,
+    ceil_mode: bool = False,
+) -> T:
+    """Mean of each window, padding counted as zeros or, with `exclude_padding_from_average`, not counted.
+
+    Shapes as for `max_pool`. What `ceil_mode` reaches beyond the padding is never counted.
+    """
+    windows = _windows(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    pool, padding = _AVERAGE[x.dim() - 2], windows.symmetric
+    if padding is not None:
+        fast: Tensor = pool(x, kernel_sizes, windows.strides, padding, False, not exclude_padding_from_average)
+        return fast
+    counted = functional.pad(x.new_ones((1, 1, *x.shape[2:])), flat(windows.pads), value=float(not exclude_padding_from_average))
+    counted = functional.pad(counted, flat([(0, extra) for extra in windows.overhang]))
+    share = pool(counted, kernel_sizes, windows.strides).clamp(min=1 / math.prod(kernel_sizes))
+    mean: Tensor = pool(windows.padded(x, 0), kernel_sizes, windows.strides) / share
+    return mean
+
+
+@operation("ios15", T=FLOATS)
+def l2_pool(
+    x: T, *, kernel_sizes: Ints, strides: Ints | None = None, pad_type: PadType, pad: Ints | None = None, ceil_mode: bool = False
+) -> T:
+    """Euclidean norm of each window: sqrt(sum(x ** 2)), padding counted as zeros. Shapes as for `max_pool`."""
+    windows = _windows(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    squares = windows.padded(x, 0).float().square()
+    mean: Tensor = _AVERAGE[x.dim() - 2](squares, kernel_sizes, windows.strides)
+    return (mean * math.prod(kernel_sizes)).sqrt().to(x.dtype)
