@@ -140,7 +140,7 @@ def manifest_root(document: dict[str, Any], package: Path) -> str:
     root: str = _require(document.get("rootModelIdentifier"), str, where)
     entries = manifest_entries(document, package)
     if root not in entries:
-        raise FormatError(where, f"{root!r} is not an item; items are {sorted(entries)}")
+        raise FormatError(where, f"{root!r} is not one of the {len(entries)} items")
     return root
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import reprlib
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -129,7 +130,7 @@ class WeightFile:
         try:
             return unpack(self.raw(record), dtype, record.count).reshape(tuple(shape))
         except ValueError as error:  # NumPy has limits on the rank, and on the sizes beside a 0
-            raise FormatError(f"{self.path}: blob at {offset}: shape", f"{tuple(shape)}: {error}") from error
+            raise FormatError(f"{self.path}: blob at {offset}: shape", f"{_brief(shape)}: {error}") from error
 
     def record_for(self, offset: int, dtype: DType, shape: Sequence[int]) -> BlobRecord:
         """The record that starts at ``offset``, checked to be of ``dtype`` and ``shape``; errors are those of ``read``."""
@@ -139,7 +140,7 @@ class WeightFile:
             raise FormatError(f"{where}: type", f"found {record.dtype}, the program declares {dtype}")
         count = element_count(shape, f"{where}: shape")
         if record.count != count:
-            expected = f"shape {tuple(shape)} of {dtype} has {count} in {packed_size(count, dtype)}"
+            expected = f"shape {_brief(shape)} of {dtype} has {count} in {packed_size(count, dtype)}"
             raise FormatError(f"{where}: size", f"found {record.count} elements in {record.size} bytes, {expected}")
         return record
 
@@ -176,13 +177,18 @@ def _padding(dtype: DType, size: int, padding: int, where: str) -> int:
 def element_count(shape: Sequence[int], where: object) -> int:
     """The product of a shape's sizes; FormatError where a size is negative or the product passes 2⁶³ - 1."""
     if any(size < 0 for size in shape):
-        raise FormatError(where, f"{tuple(shape)} has a negative size")
+        raise FormatError(where, f"{_brief(shape)} has a negative size")
     count = 0 if 0 in shape else 1
     for size in shape:
         count *= size
         if count > _LARGEST_COUNT:
-            raise FormatError(where, f"{tuple(shape)} has more elements than 64 bits count")
+            raise FormatError(where, f"{_brief(shape)} has more elements than 64 bits count")
     return count
+
+
+def _brief(shape: Sequence[int]) -> str:
+    """A shape for a message: a hostile file may have one of a million sizes."""
+    return reprlib.repr(tuple(shape))
 
 
 def _align(offset: int) -> int:

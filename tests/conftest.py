@@ -1,0 +1,17 @@
+"""Fixtures that tests of all rooms share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of real models: ``MOKA_CORPUS``, or ``shared/corpus`` beside the repository; skips where there is none."""
+    folder = Path(os.environ.get("MOKA_CORPUS") or Path(__file__).resolve().parents[2] / "shared" / "corpus")
+    if not folder.is_dir():
+        pytest.skip(f"no folder of real models at {folder}; set MOKA_CORPUS")
+    return folder
