@@ -74,7 +74,7 @@ def _operation(message: Any, scope: dict[str, Value], source: ModelSource) -> Op
 
 
 def _label(message: Any) -> str:
-    return message.outputs[0].name if message.outputs else message.type
+    return str(message.outputs[0].name if message.outputs else message.type)
 
 
 def _arguments(bindings: Iterable[Any], scope: dict[str, Value], source: ModelSource, message: Any, parameter: str) -> tuple[Argument, ...]:

@@ -63,9 +63,9 @@ def _check_operations(source: ModelSource, function: Function, engine: TorchEngi
         for reason in engine.reasons(operation, function.opset):
             problems.setdefault(reason, []).append(operation.name)
     if problems:
-        lines = [f"{reason}; used by {', '.join(repr(name) for name in names[:3])}{_more(names)}" for reason, names in problems.items()]
-        raise UnknownOperationError(f"{source.path}: function {function.name!r}: " + "; ".join(lines))
+        lines = "".join(f"\n  {reason}; it is {_some(names)}" for reason, names in problems.items())
+        raise UnknownOperationError(f"{source.path}: function {function.name!r} can't run:{lines}")
 
 
-def _more(names: list[str]) -> str:
-    return f" and {len(names) - 3} more" if len(names) > 3 else ""
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
