@@ -15,10 +15,12 @@ A trailing underscore in a kernel's name keeps it clear of Python's own names an
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -85,7 +87,30 @@ class State:
 
 
 class TensorList(list[Any]):
-    """A MIL list at run time. Kernels return a new one (elements are shared) and never change theirs."""
+    """A MIL list at run time. Kernels return a new one (elements are shared) and never change theirs.
+
+    ``zero`` stands for elements that nothing was written to; they are None in the list itself.
+    """
+
+    def __init__(self, items: Iterable[Any] = (), zero: Tensor | None = None) -> None:
+        super().__init__(items)
+        self.zero = torch.zeros(()) if zero is None else zero
+
+    def element(self, index: int) -> Any:
+        """The element at ``index``."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside a list of {len(self)} elements")
+        return self.zero if self[index] is None else self[index]
+
+    def replaced(self, elements: Mapping[int, Tensor]) -> TensorList:
+        """A list with other elements at some indices, longer if it has to be."""
+        if any(index < 0 for index in elements):
+            raise IndexError(f"index {min(elements)} is negative")
+        items = [*self, *[None] * (max(elements, default=0) + 1 - len(self))]
+        for index, element in elements.items():
+            items[index] = element
+        written = next(iter(elements.values()), self.zero)
+        return TensorList(items, written.new_zeros(()).expand(written.shape))
 
 
 class Kind(Enum):
@@ -179,7 +204,7 @@ def _variable(hint: Any) -> str | None:
 def _bare(hint: Any) -> Any:
     """The hint without ``| None`` and without annotations."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        (hint,) = (inner for inner in typing.get_args(hint) if inner is not type(None))
+        hint = functools.reduce(operator.or_, (inner for inner in typing.get_args(hint) if inner is not type(None)))
     if typing.get_origin(hint) is Annotated:
         hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is tuple:
