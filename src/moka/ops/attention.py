@@ -18,6 +18,5 @@ def scaled_dot_product_attention(query: T, key: T, value: T, attn_mask: U | None
     if attn_mask is not None:
         if attn_mask.dim() < 2:
             attn_mask = attn_mask.unsqueeze(0)
-        if attn_mask.dtype is not torch.bool:
-            attn_mask = attn_mask.to(query.dtype)
+        attn_mask = attn_mask.to(query.device, torch.bool if attn_mask.dtype is torch.bool else query.dtype)
     return functional.scaled_dot_product_attention(query, key, value, attn_mask)

@@ -65,7 +65,7 @@ def conv_quantized(
     if quantization_type == "lut":
         raise UnsupportedError("conv_quantized: quantization_type 'lut' comes without its table; expected 'linear'")
     shape = (-1,) + (1,) * (weight.dim() - 1)
-    kernel = weight.to(x.dtype) * quant_scale.reshape(shape) + quant_bias.reshape(shape)
+    kernel = weight.to(x) * quant_scale.reshape(shape) + quant_bias.reshape(shape)
     return conv(x, kernel, bias, strides=strides, pad_type=pad_type, pad=pad, dilations=dilations, groups=groups)
 
 
