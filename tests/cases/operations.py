@@ -6,7 +6,7 @@ A family's table is a list `CASES` in `tests/cases/<family>.py`:
     Case("split", {"x": X, "num_splits": 2, "axis": 1}, lambda: np.split(X, 2, 1), outputs=("fp32", "fp32"))
 
 Arrays (and lists of arrays, for variadic inputs) reach the operation while it runs; Python values are constants of the program,
-and so is an array inside `Fixed`.
+and so is an array inside `Fixed`. An input may also be `Made` by another operation, or be a state (`Buffer`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from moka.engines.torch_engine import TorchEngine
 from moka.formats import dtypes
 from moka.formats.dtypes import BY_NAME
 from moka.ir.program import Argument, Constant, Operation, Value
-from moka.ir.types import ListType, TensorType
-from moka.ops.table import Kind, lookup
+from moka.ir.types import ListType, StateType, TensorType
+from moka.ops.table import Kind, State, lookup
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,22 @@ class Fixed:
 
     array: Any
     dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What another operation gives, as an input; ``output`` is its declared type, None for a list."""
+
+    operation: str
+    inputs: dict[str, Any]
+    output: str | None = "fp32"
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A state, with what it holds before the run. What it holds after comes after the outputs in a case's expected values."""
+
+    content: Any
 
 
 @dataclass(frozen=True)
@@ -63,10 +79,17 @@ class Case:
     def id(self) -> str:
         return f"{self.operation}-{self.opset}-{self.note}" if self.note else f"{self.operation}-{self.opset}"
 
+    @property
+    def operations(self) -> set[str]:
+        """Names of all operations that the case runs."""
+        inner = self.blocks() if self.blocks else []
+        return {self.operation} | _made(self.inputs) | {operation.type for block in inner for operation in block.walk()}
+
     def results(self) -> list[np.ndarray[Any, Any]]:
         """What the oracle says, one array an output."""
         expected = self.expected() if callable(self.expected) else self.expected
-        expected = list(expected) if len(self.outputs) > 1 else [expected]
+        buffers = sum(isinstance(item, Buffer) for item in self.inputs.values())
+        expected = list(expected) if len(self.outputs) + buffers > 1 else [expected]
         return [item.detach().numpy() if isinstance(item, torch.Tensor) else np.asarray(item) for item in expected]
 
 
@@ -98,27 +121,61 @@ def _name(array: np.ndarray[Any, Any]) -> str:
 
 def run(case: Case, *, half: bool = False, fold: bool = False, engine: Any = None) -> list[Any]:
     """Runs the case as a program of one operation; ``half`` declares fp16 for fp32, ``fold`` makes every input a constant."""
-    values: list[Value] = []
-    given: dict[str, Any] = {}
+    program = _CaseProgram(half, fold)
+    operation = Operation(case.operation, program.arguments(case.inputs), blocks=case.blocks() if case.blocks else [])
+    operation.outputs = [Value(f"out{i}", TensorType(_dtype(name, half), None), operation) for i, name in enumerate(case.outputs)]
+    segment = Segment((*program.given, *program.states), (*program.operations, operation), tuple(operation.outputs), case.opset)
+    executable = (engine or TorchEngine()).compile(segment)
+    state = executable.new_state()
+    for value, content in program.states.items():
+        state[value.name].tensor = torch.as_tensor(content).to(state[value.name].tensor)
+    results = executable.run({value.name: item for value, item in program.given.items()}, state)
+    return [results[value.name] for value in operation.outputs] + [state[value.name].tensor for value in program.states]
 
-    def argument(item: Any) -> Argument:
-        if not isinstance(item, np.ndarray) or fold:
-            return _halved(constant(Fixed(item) if isinstance(item, np.ndarray) else item), half)
-        value = Value(f"in{len(values)}", TensorType(_dtype(_name(item), half), item.shape))
-        values.append(value)
-        given[value.name] = item
+
+class _CaseProgram:
+    """What stands around a case's operation: the program's inputs, its states, and operations that make inputs."""
+
+    def __init__(self, half: bool, fold: bool) -> None:
+        self.half = half
+        self.fold = fold
+        self.given: dict[Value, Any] = {}
+        self.states: dict[Value, Any] = {}
+        self.operations: list[Operation] = []
+
+    def arguments(self, inputs: dict[str, Any]) -> dict[str, tuple[Argument, ...]]:
+        return {name: tuple(map(self.argument, item)) if _variadic(item) else (self.argument(item),) for name, item in inputs.items()}
+
+    def argument(self, item: Any) -> Argument:
+        if isinstance(item, Made):
+            return self._made(item)
+        if isinstance(item, Buffer):
+            content = np.asarray(item.content)
+            value = Value(f"state{len(self.states)}", StateType(TensorType(_dtype(_name(content), self.half), content.shape)))
+            self.states[value] = content
+            return value
+        if not isinstance(item, np.ndarray) or self.fold:
+            return _halved(constant(Fixed(item) if isinstance(item, np.ndarray) else item), self.half)
+        value = Value(f"in{len(self.given)}", TensorType(_dtype(_name(item), self.half), item.shape))
+        self.given[value] = item
         return value
 
-    inputs = {name: tuple(argument(part) for part in item) if _variadic(item) else (argument(item),) for name, item in case.inputs.items()}
-    operation = Operation(case.operation, inputs, blocks=case.blocks() if case.blocks else [])
-    operation.outputs = [Value(f"out{i}", TensorType(_dtype(name, half), None), operation) for i, name in enumerate(case.outputs)]
-    segment = Segment(tuple(values), (operation,), tuple(operation.outputs), case.opset)
-    results = (engine or TorchEngine()).compile(segment).run(given)
-    return [results[value.name] for value in operation.outputs]
+    def _made(self, item: Made) -> Value:
+        operation = Operation(item.operation, self.arguments(item.inputs))
+        tensor = TensorType(_dtype(item.output or "fp32", self.half), None)
+        value = Value(f"made{len(self.operations)}", tensor if item.output else ListType(tensor), operation)
+        operation.outputs = [value]
+        self.operations.append(operation)
+        return value
+
+
+def _made(inputs: dict[str, Any]) -> set[str]:
+    made = [item for item in inputs.values() if isinstance(item, Made)]
+    return {item.operation for item in made}.union(*(_made(item.inputs) for item in made))
 
 
 def _variadic(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and bool(item) and isinstance(item[0], (np.ndarray, Fixed))
+    return isinstance(item, (list, tuple)) and bool(item) and isinstance(item[0], (np.ndarray, Fixed, Made))
 
 
 def _dtype(name: str, half: bool) -> dtypes.DType:
@@ -133,20 +190,31 @@ def _halved(item: Constant, half: bool) -> Constant:
 
 def run_on_meta(case: Case) -> list[tuple[int, ...]]:
     """Shapes that the kernel gives with float tensors on the meta device and all others in memory."""
-    record = lookup(case.operation, case.opset)
+    arguments = _on_meta(case.operation, case.inputs, case.opset)
+    results = lookup(case.operation, case.opset).kernel(**arguments)
+    held = [item.tensor for item in arguments.values() if isinstance(item, State)]
+    return [tuple(result.shape) for result in (*(results if len(case.outputs) != 1 else [results]), *held)]
+
+
+def _on_meta(operation: str, inputs: dict[str, Any], opset: str) -> dict[str, Any]:
+    """A kernel's arguments, with float tensors on the meta device."""
 
     def place(item: Any) -> Any:
-        item = item.array if isinstance(item, Fixed) else item
-        tensor = torch.as_tensor(np.asarray(item))
+        if isinstance(item, Made):
+            return lookup(item.operation, opset).kernel(**_on_meta(item.operation, item.inputs, opset))
+        if isinstance(item, Buffer):
+            return State(place(np.asarray(item.content)))
+        array = np.asarray(item.array if isinstance(item, Fixed) else item)
+        tensor = torch.as_tensor(array.astype(np.int32) if array.dtype == np.uint16 else array)
         return tensor.to("meta") if tensor.is_floating_point() else tensor
 
+    parameters = lookup(operation, opset).parameters
     arguments: dict[str, Any] = {}
-    for name, item in case.inputs.items():
-        parameter = record.parameters[name]
+    for name, item in inputs.items():
+        parameter = parameters[name]
         if parameter.kind is Kind.ATTRIBUTE:
-            value = item.array if isinstance(item, Fixed) else item
+            value = [part.array for part in item] if _variadic(item) else item.array if isinstance(item, Fixed) else item
             arguments[name] = parameter.convert(torch.as_tensor(value) if isinstance(value, np.ndarray) else value)
         else:
             arguments[name] = tuple(map(place, item)) if parameter.kind is Kind.TENSORS else place(item)
-    results = record.kernel(**arguments)
-    return [tuple(result.shape) for result in (results if len(case.outputs) > 1 else [results])]
+    return arguments

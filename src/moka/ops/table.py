@@ -96,11 +96,12 @@ class TensorList(list[Any]):
         super().__init__(items)
         self.zero = torch.zeros(()) if zero is None else zero
 
-    def element(self, index: int) -> Any:
+    def element(self, index: int) -> Tensor:
         """The element at ``index``."""
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside a list of {len(self)} elements")
-        return self.zero if self[index] is None else self[index]
+        element: Tensor | None = self[index]
+        return self.zero if element is None else element
 
     def replaced(self, elements: Mapping[int, Tensor]) -> TensorList:
         """A list with other elements at some indices, longer if it has to be."""
