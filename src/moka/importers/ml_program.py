@@ -139,8 +139,9 @@ def _blob(value_type: Type, message: Any, source: ModelSource) -> Constant:
         raise FormatError(message.fileName, f"a value of type {value_type} can't be in a weight file: expected a tensor of constant shape")
     dtype, shape = value_type.dtype, value_type.static_shape
     name, offset = message.fileName, int(message.offset)
-    source.weights(name).record_for(offset, dtype, shape)
-    return Constant(value_type, load=lambda: source.weights(name).read(offset, dtype, shape), file=(name, offset))
+    file = source.weights(name)  # held, so that a loaded model outlives its files
+    file.record_for(offset, dtype, shape)
+    return Constant(value_type, load=lambda: file.read(offset, dtype, shape), file=(name, offset))
 
 
 def _immediate(value_type: Type, message: Any, source: ModelSource) -> Any:
