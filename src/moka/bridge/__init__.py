@@ -1,0 +1,20 @@
+"""Makes stock coremltools use Moka as its Core ML runtime.
+
+    import moka
+    moka.bridge.install()
+    import coremltools as ct                       # before or after, both work
+    ct.convert(model, inputs=[...]).predict({...}) # MLModel, CompiledMLModel, make_state, compile_model, ...
+
+Without a change to a program: ``python -m moka.bridge script.py arguments``, or ``-m module``, or ``-c code``. For test suites:
+with the environment variable ``MOKA_BRIDGE=1``, ``import moka`` installs the bridge (``MOKA_BRIDGE=1 pytest -p moka``).
+
+On macOS Apple's Core ML stays in place unless ``install(force=True)``. Errors of a model reach coremltools as RuntimeError, as
+those of Core ML do. What is not there yet says so when it is asked for: compute plans, and compiled models in Apple's format
+(``compile_model`` gives a ``.mlmodelc`` folder that holds a copy of the source, which only the bridge reads).
+"""
+
+from __future__ import annotations
+
+from moka.bridge.switch import install, is_installed, uninstall
+
+__all__ = ["install", "is_installed", "uninstall"]

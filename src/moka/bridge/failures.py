@@ -1,0 +1,31 @@
+"""How errors cross from Moka to coremltools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from moka.errors import MokaError
+
+__all__ = ["not_there_yet", "runtime_errors"]
+
+
+@contextmanager
+def runtime_errors() -> Iterator[None]:
+    """Turns errors into RuntimeError: coremltools knows no other, and lets a conversion go on after one of these.
+
+    An error that Moka did not raise on purpose says which type it was; the cause stays attached to either.
+    """
+    try:
+        yield
+    except MokaError as error:
+        raise RuntimeError(str(error)) from error
+    except RuntimeError:
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__} inside Moka: {error}") from error
+
+
+def not_there_yet(feature: str) -> RuntimeError:
+    """The error for a part of Core ML's interface that Moka does not have yet."""
+    return RuntimeError(f"{feature}: Moka does not have this yet")
