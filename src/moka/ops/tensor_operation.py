@@ -23,7 +23,7 @@ def identity(x: Tensor) -> Tensor:
 @operation("ios15", T=_COMMON)
 def select(cond: Tensor, a: T, b: T) -> T:
     """Element by element, with broadcasting: a where cond is true, else b."""
-    return torch.where(cond, a, b)
+    return torch.where(cond.to(a.device), a, b)
 
 
 @operation("ios15", T=_COMMON)
@@ -153,7 +153,7 @@ def cumsum(x: T, *, axis: int = 0, exclusive: bool = False, reverse: bool = Fals
     if reverse:
         x = x.flip(axis)
     if exclusive:
-        x = functional.pad(x, (0, 0) * (x.dim() - 1 - axis % x.dim()) + (1, -1))
+        x = functional.pad(x, (0, 0) * (x.dim() - 1 - axis % x.dim()) + (1, 0)).narrow(axis, 0, x.shape[axis])
     total = x.cumsum(axis)
     return total.flip(axis) if reverse else total
 
@@ -226,3 +226,74 @@ def _rank(x: Tensor) -> Tensor:
         bits = (x.detach().float() + 0.0).view(torch.int32)
         x = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     return x.long() << 32
+
+
+@operation("ios15", T=FLOATS)
+def non_maximum_suppression(
+    boxes: T, scores: T, *, iou_threshold: float, score_threshold: float, max_boxes: int, per_class_suppression: bool = False
+) -> tuple[T, T, Tensor, Tensor]:
+    """The best boxes that do not overlap a better one: an intersection over union above iou_threshold is an overlap.
+
+    ``boxes`` are (n, B, 4): centre x, centre y, width, height; ``scores`` are (n, B, K). A box counts with the best of its K scores, which
+    must be above score_threshold; with per_class_suppression it only gives way to boxes of its own best class. If no score is high
+    enough the best box stays.
+
+    Gives up to max_boxes boxes, best first, their scores, their indices and how many they are, padded with zeros (indices with -1).
+    """
+    chosen = [
+        _suppress(image_boxes, image_scores, iou_threshold, score_threshold, max_boxes, per_class_suppression)
+        for image_boxes, image_scores in zip(boxes, scores, strict=True)
+    ]
+    kept_boxes, kept_scores = (
+        _stacked([image[kept] for image, kept in zip(rows, chosen, strict=True)], max_boxes, 0) for rows in (boxes, scores)
+    )
+    counts = torch.tensor([len(indices) for indices in chosen], dtype=torch.int32)
+    return kept_boxes, kept_scores, _stacked(chosen, max_boxes, -1), counts
+
+
+@operation("ios17", name="non_maximum_suppression", T=FLOATS)
+def non_maximum_suppression_ios17(
+    boxes: T, scores: T, *, iou_threshold: float, max_boxes: int, per_class_suppression: bool = False
+) -> tuple[T, T, Tensor]:
+    """The same as before iOS 17, with boxes last, (n, 4, B) and (n, K, B), without a least score and without the numbers of boxes."""
+    kept_boxes, kept_scores, indices, _ = non_maximum_suppression(
+        boxes.mT,
+        scores.mT,
+        iou_threshold=iou_threshold,
+        score_threshold=-math.inf,
+        max_boxes=max_boxes,
+        per_class_suppression=per_class_suppression,
+    )
+    return kept_boxes.mT, kept_scores.mT, indices
+
+
+def _suppress(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float, max_boxes: int, per_class: bool) -> Tensor:
+    """The indices of one image's boxes that stay, best first."""
+    best, classes = scores.max(-1)
+    order = best.argsort(descending=True, stable=True)
+    remaining = order[best[order] > score_threshold]
+    if not len(remaining):
+        return order[:1]
+    kept: list[Tensor] = []
+    while len(remaining) and len(kept) < max_boxes:
+        first, remaining = remaining[0], remaining[1:]
+        kept.append(first)
+        overlaps = _iou(boxes[first], boxes[remaining]) > iou_threshold
+        if per_class:
+            overlaps &= classes[remaining] == classes[first]
+        remaining = remaining[~overlaps]
+    return torch.stack(kept)
+
+
+def _iou(box: Tensor, boxes: Tensor) -> Tensor:
+    """Intersection over union of one box (4) with others (n, 4), all centre and size."""
+    low = torch.maximum(box[:2] - box[2:] / 2, boxes[:, :2] - boxes[:, 2:] / 2)
+    high = torch.minimum(box[:2] + box[2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
+    intersection = (high - low).clamp(min=0).prod(-1)
+    return intersection / (box[2:].prod() + boxes[:, 2:].prod(-1) - intersection)
+
+
+def _stacked(images: list[Tensor], count: int, value: int) -> Tensor:
+    """One tensor of each image's first ``count`` rows, with rows of ``value`` where there are fewer."""
+    fill = (0, 0) * (images[0].dim() - 1)
+    return torch.stack([functional.pad(rows, (*fill, 0, count - len(rows)), value=value) for rows in images])
