@@ -344,15 +344,36 @@ def suppression(note: str, iou: float, score: float, count: int, per_class: bool
 
 
 DETECTIONS = [
-    case("non_maximum_suppression", "example", ([[[1.0] * 4, [2.0] * 4]], [[[9.4], [2.3]]], [[1, 2]], [2]), *DETECTED, boxes=SMOKE,
-         scores=SMOKE_SCORES, iou_threshold=0.2, score_threshold=0.4, max_boxes=2, per_class_suppression=True, meta=SUPPRESSION),
-    case("non_maximum_suppression", "none_above_the_threshold", ([[[1.0] * 4, [0.0] * 4]], [[[9.4], [0.0]]], [[1, -1]], [1]), *DETECTED,
-         boxes=SMOKE, scores=SMOKE_SCORES, iou_threshold=0.2, score_threshold=10.0, max_boxes=2, meta=SUPPRESSION),
+    case(
+        "non_maximum_suppression",
+        "example",
+        ([[[1.0] * 4, [2.0] * 4]], [[[9.4], [2.3]]], [[1, 2]], [2]),
+        *DETECTED,
+        boxes=SMOKE,
+        scores=SMOKE_SCORES,
+        iou_threshold=0.2,
+        score_threshold=0.4,
+        max_boxes=2,
+        per_class_suppression=True,
+        meta=SUPPRESSION,
+    ),
+    case(
+        "non_maximum_suppression",
+        "none_above_the_threshold",
+        ([[[1.0] * 4, [0.0] * 4]], [[[9.4], [0.0]]], [[1, -1]], [1]),
+        *DETECTED,
+        boxes=SMOKE,
+        scores=SMOKE_SCORES,
+        iou_threshold=0.2,
+        score_threshold=10.0,
+        max_boxes=2,
+        meta=SUPPRESSION,
+    ),
     *suppression("few", 0.3, 1.0, 4, False),
     *suppression("padded", 0.3, 4.0, 15, False),
     *suppression("per_class", 0.3, 1.0, 15, True),
     *suppression("per_class_few", 0.1, -5.0, 3, True),
     *suppression("loose", 0.9, 1.0, 20, False),
-]  # fmt: skip
+]
 
 CASES = [*MADE, *ONE_HOT, *JOINED, *PADS, *SUMS, *ORDER, *TOPK, *DETECTIONS]
