@@ -47,9 +47,18 @@ def test_an_index_outside_is_memory_safe(name: str, offset: int, opset: str) -> 
     assert np.isin(result.numpy(), np.arange(9)).all()
 
 
+@pytest.mark.parametrize("offset", [1000, -1000])
+@pytest.mark.parametrize("name", ["scatter", "scatter_along_axis", "scatter_nd"])
+def test_from_ios17_on_an_index_outside_writes_nothing(name: str, offset: int) -> None:
+    inputs = {**OUTSIDE[name], "indices": OUTSIDE[name]["indices"] + np.int32(offset)}
+    for mode in ("add", "mul", "max", "update"):
+        (result,) = run(Case(name, {**inputs, "mode": mode}, None, opset="ios17"))
+        np.testing.assert_array_equal(result, X)
+
+
 def test_from_ios17_on_a_negative_index_does_not_count_from_the_end() -> None:
-    inputs = {"data": X, "indices": np.array([-1], np.int32), "updates": ROWS[:1]}
+    inputs = {"data": X, "indices": np.array([-1, 0], np.int32), "updates": ROWS}
     (old,) = run(Case("scatter", inputs, None))
     (new,) = run(Case("scatter", inputs, None, opset="ios17"))
-    np.testing.assert_array_equal(old[1] - X[1], ROWS[0])
-    np.testing.assert_array_equal(new[1], X[1])
+    np.testing.assert_array_equal(old, X + ROWS)
+    np.testing.assert_array_equal(new, [X[0] + ROWS[0], X[1]])

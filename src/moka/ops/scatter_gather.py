@@ -1,8 +1,8 @@
 """Reading and writing at computed places.
 
 Indices count from the end if negative, up to iOS 16. From iOS 17 on an index must be inside the dimension; Core ML checks that where
-validate_indices is true and else leaves undefined what happens, short of touching other memory. Here an index outside then means the
-nearest element inside, and before iOS 17 it wraps around.
+validate_indices is true and else leaves undefined what happens, short of touching other memory. Here an index outside then reads the
+nearest element and writes nothing, and before iOS 17 it wraps around.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from moka.ops.table import FLOATS, INT16, INT32, INTS, NUMBERS, UINT16, T, U, operation
 
@@ -31,7 +32,7 @@ def _wrapped(indices: Tensor, size: int) -> Tensor:
 
 
 def _bounded(indices: Tensor, size: int) -> Tensor:
-    """The rule from iOS 17 on, without checks."""
+    """The rule for reading from iOS 17 on, without checks."""
     return indices.long().clamp(0, max(0, size - 1))
 
 
@@ -157,7 +158,7 @@ def scatter_ios17(data: T, indices: U, updates: T, *, axis: int = 0, mode: Mode 
     updates has shape data.shape[:axis] + indices.shape + data.shape[axis + 1:]. Where an index occurs twice both updates count; with
     mode ``update`` it is the last one.
     """
-    return _scatter(data, indices, updates, axis, mode, _place(validate_indices))
+    return _guarded(data, [axis], validate_indices, lambda room, place: _scatter(room, indices, updates, axis, mode, place))
 
 
 def _scatter(data: Tensor, indices: Tensor, updates: Tensor, axis: int, mode: str, place: Place) -> Tensor:
@@ -170,13 +171,13 @@ def _scatter(data: Tensor, indices: Tensor, updates: Tensor, axis: int, mode: st
 @operation("ios15", T=_FIRST, U=INT32)
 def scatter_along_axis(data: T, indices: U, updates: T, *, axis: int = 0, mode: Mode = "add") -> T:
     """data with updates combined into it, each at its own place but for coordinate ``axis``, which is the index beside it."""
-    return _combined(data, axis, _wrapped(indices, data.shape[axis]), updates, mode)
+    return _scatter_along(data, indices, updates, axis, mode, _wrapped)
 
 
 @operation("ios17", name="scatter_along_axis", T=_FIRST, U=INT32)
 def scatter_along_axis_ios17(data: T, indices: U, updates: T, *, axis: int = 0, mode: Mode = "add", validate_indices: bool = False) -> T:
     """data with updates combined into it, each at its own place but for coordinate ``axis``, which is the index beside it."""
-    return _combined(data, axis, _place(validate_indices)(indices, data.shape[axis]), updates, mode)
+    return _guarded(data, [axis], validate_indices, lambda room, place: _scatter_along(room, indices, updates, axis, mode, place))
 
 
 @operation("ios15", T=_FIRST, U=INT32)
@@ -194,7 +195,8 @@ def scatter_nd_ios17(data: T, indices: U, updates: T, *, mode: Mode = "add", val
 
     updates has shape indices.shape[:-1] + data.shape[indices.shape[-1]:].
     """
-    return _scatter_nd(data, indices, updates, mode, _place(validate_indices))
+    axes = list(range(indices.shape[-1]))
+    return _guarded(data, axes, validate_indices, lambda room, place: _scatter_nd(room, indices, updates, mode, place))
 
 
 def _scatter_nd(data: Tensor, indices: Tensor, updates: Tensor, mode: str, place: Place) -> Tensor:
@@ -203,6 +205,24 @@ def _scatter_nd(data: Tensor, indices: Tensor, updates: Tensor, mode: str, place
     table = data.reshape(math.prod(indexed), math.prod(kept))
     updates = updates.reshape(position.shape[0], math.prod(kept))
     return _combined(table, 0, position.expand(updates.shape), updates, mode).reshape(data.shape)
+
+
+def _scatter_along(data: Tensor, indices: Tensor, updates: Tensor, axis: int, mode: str, place: Place) -> Tensor:
+    return _combined(data, axis, place(indices, data.shape[axis]), updates, mode)
+
+
+def _guarded(data: Tensor, axes: list[int], validate_indices: bool, scatter: Callable[[Tensor, Place], Tensor]) -> Tensor:
+    """Scatters into data with indices for ``axes`` that are checked, or with room for those outside, which is cut off afterwards."""
+    if validate_indices:
+        return scatter(data, _validated)
+    indexed = {axis % data.dim() for axis in axes}
+    room = functional.pad(data, [count for axis in reversed(range(data.dim())) for count in (0, int(axis in indexed))])
+    return scatter(room, _outside_last)[tuple([slice(size) for size in data.shape])]
+
+
+def _outside_last(indices: Tensor, size: int) -> Tensor:
+    """The rule for writing from iOS 17 on, without checks: what is outside goes to the last element, which is not data."""
+    return torch.where(indices < 0, size - 1, indices.long().clamp(max=size - 1))
 
 
 def _combined(data: Tensor, axis: int, index: Tensor, updates: Tensor, mode: str) -> Tensor:
