@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("TQDM_DISABLE", "1")  # coremltools' own progress bars; read when torch imports tqdm
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -109,7 +111,6 @@ def train(digits: Digits, epochs: int, batch: int = 64) -> Classifier:
 
 def convert(model: Classifier, path: Path) -> None:
     """Saves the classifier as a Core ML package: a gray image in; the digit and the probabilities out."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # coremltools' own progress bars
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

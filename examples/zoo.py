@@ -73,7 +73,7 @@ def show(results: list[Result]) -> None:
     allowed = ", ".join(f"{precision} {tolerance:.0e}" for precision, tolerance in TOLERANCES.items())
     table = Table(caption=f"error: largest difference / PyTorch's largest output; allowed: {allowed}; times in ms")
     table.add_column("network", no_wrap=True)
-    for column in ("type", "operations", "error", "Moka", "PyTorch"):
+    for column in ("type", "ops", "error", "Moka", "PyTorch"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("result", no_wrap=True)
     for result in results:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import transformers as tf
 from examples.networks.network import Inputs, Network
+from transformers.models.resnet.modeling_resnet import ResNetBottleNeckLayer
 
 Made = tuple[torch.nn.Module, list[Inputs]]
 
@@ -22,6 +24,17 @@ class FromPixels(torch.nn.Module):
         return getattr(self.model(pixel_values=pixel_values), self.output)
 
 
+def damp_branches(model: torch.nn.Module, last_norm: Callable[[torch.nn.Module], torch.nn.Module | None]) -> None:
+    """Scales every residual branch by 0.3, through the weight of its last batch normalisation, in place.
+
+    Training keeps branches small beside the residual. With scales of one a random network of this depth multiplies any
+    relative change of its input by about 40, so that rounding the weights to half precision alone moves PyTorch's own
+    outputs by 3 %, and a comparison in half precision would measure the network instead of what runs it.
+    """
+    for norm in filter(None, map(last_norm, model.modules())):
+        torch.nn.init.constant_(norm.weight, 0.3)
+
+
 def pixels(size: int = 224) -> Inputs:
     """One normalised RGB image of random noise."""
     return {"pixel_values": torch.randn(1, 3, size, size)}
@@ -29,11 +42,14 @@ def pixels(size: int = 224) -> Inputs:
 
 def mobilenet_v2(size: int = 224) -> Made:
     model = tf.MobileNetV2ForImageClassification(tf.MobileNetV2Config(image_size=size, num_labels=1001))
+    damp_branches(model, lambda m: m.reduce_1x1.normalization if getattr(m, "use_residual", False) else None)
     return FromPixels(model), [pixels(size)]
 
 
 def resnet_50(size: int = 224, **sizes: Any) -> Made:
-    return FromPixels(tf.ResNetForImageClassification(tf.ResNetConfig(num_labels=1000, **sizes))), [pixels(size)]
+    model = tf.ResNetForImageClassification(tf.ResNetConfig(num_labels=1000, **sizes))
+    damp_branches(model, lambda m: m.layer[-1].normalization if isinstance(m, ResNetBottleNeckLayer) else None)
+    return FromPixels(model), [pixels(size)]
 
 
 def vit_b16(size: int = 224, **sizes: Any) -> Made:

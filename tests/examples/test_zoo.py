@@ -26,7 +26,7 @@ pytestmark = [
 SMALL = {
     network.name: network
     for network in [
-        Network("mobilenet", "MobileNetV2 on 64 pixels", partial(vision.mobilenet_v2, size=64)),
+        ZOO["mobilenet_v2"],
         Network(
             "resnet",
             "a ResNet of four bottlenecks",
