@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from moka.engines.arithmetic import Arithmetic, Settle
 from moka.errors import ExecutionError, MokaError, ProgramError
 from moka.ir.program import Argument, Block, Constant, Operation, Value
-from moka.ops.table import Kind, OperationRecord, Parameter, lookup
+from moka.ops.binding import Call, bind
+from moka.ops.table import lookup
 
 __all__ = ["Code", "prepare"]
-
-Call: TypeAlias = Callable[..., Any]
 
 
 @dataclass(slots=True)
@@ -145,7 +143,7 @@ class _Preparation:
             self.constants[operation.outputs[0]] = _stated(operation, "val")
             return None
         record = lookup(operation.type, self.opset)
-        call, operands = self._bind(operation, record)
+        call, operands = bind(operation, record, self._is_constant, self._known, self._block)
         settle = tuple(self.arithmetic.settle(value.type) for value in operation.outputs)
         if record.folds and not operation.blocks and all(self._is_constant(operand) for operand in operands):
             self._fold(operation, call, operands, settle)
@@ -162,33 +160,7 @@ class _Preparation:
         code.outputs = results
         self.constants.update(zip(operation.outputs, code(), strict=True))
 
-    def _bind(self, operation: Operation, record: OperationRecord) -> tuple[Call, list[Argument]]:
-        """The kernel as a function of its operands alone, and the operands."""
-        stated = _inputs(operation)
-        unknown = stated.keys() - record.parameters.keys()
-        if unknown:
-            raise ProgramError(f"operation {operation} has no input {', '.join(sorted(unknown))}; it takes {', '.join(record.parameters)}")
-        fixed: dict[str, Any] = {}
-        flowing: list[tuple[Parameter, int]] = []
-        operands: list[Argument] = []
-        blocks = iter(operation.blocks)
-        for name, parameter in record.parameters.items():
-            arguments = stated.get(name)
-            if parameter.kind is Kind.BLOCK:
-                code, arguments = self._block(next(blocks))
-                flowing.append((parameter, len(arguments)))
-                fixed[name] = code
-                operands += arguments
-            elif arguments is None:
-                _check_optional(operation, parameter)
-            elif parameter.kind is Kind.ATTRIBUTE and all(map(self._is_constant, arguments)):
-                fixed[name] = _attribute(operation, parameter, [self._known(argument) for argument in arguments])
-            else:
-                flowing.append((parameter, len(arguments)))
-                operands += arguments
-        return _call(record, fixed, flowing), operands
-
-    def _block(self, block: Block) -> tuple[Code, tuple[Value, ...]]:
+    def _block(self, block: Block) -> tuple[Call, tuple[Argument, ...]]:
         inner = _Preparation(self.opset, self.arithmetic, self.constants, self)
         code = inner.code(block.inputs, block.operations, block.outputs)
         return code, tuple(inner.captured)
@@ -198,55 +170,6 @@ def _stated(operation: Operation, name: str) -> Constant:
     if name not in operation.attributes:
         raise ProgramError(f"operation {operation} has no attribute {name!r}")
     return operation.attributes[name]
-
-
-def _inputs(operation: Operation) -> dict[str, tuple[Argument, ...]]:
-    """Inputs, and the attributes that are inputs in all but place: the older constexpr operations keep theirs there."""
-    attributes = {name: (value,) for name, value in operation.attributes.items() if name != "name"}
-    return {**attributes, **operation.inputs}
-
-
-def _check_optional(operation: Operation, parameter: Parameter) -> None:
-    if parameter.required:
-        raise ProgramError(f"operation {operation} lacks its input {parameter.name!r}")
-
-
-def _attribute(operation: Operation, parameter: Parameter, values: list[Any]) -> Any:
-    assert parameter.convert is not None
-    value = parameter.convert(values[0] if len(values) == 1 else values)
-    if parameter.choices and value not in parameter.choices:
-        raise ProgramError(f"operation {operation}: {parameter.name} is {value!r}; expected one of {', '.join(parameter.choices)}")
-    return value
-
-
-def _call(record: OperationRecord, fixed: dict[str, Any], flowing: list[tuple[Parameter, int]]) -> Call:
-    """The kernel as a function of flat operands: as it is where they are its first parameters, else through a small rearrangement."""
-    names = [parameter.name for parameter, _ in flowing]
-    plain = all(parameter.kind in (Kind.TENSOR, Kind.STATE, Kind.LIST) for parameter, _ in flowing)
-    if plain and names == list(record.parameters)[: len(names)]:
-        return functools.partial(record.kernel, **fixed) if fixed else record.kernel
-    return functools.partial(_rearranged, record.kernel, fixed, flowing)
-
-
-def _rearranged(kernel: Call, fixed: dict[str, Any], flowing: list[tuple[Parameter, int]], *operands: Any) -> Any:
-    keywords, start = dict(fixed), 0
-    for parameter, count in flowing:
-        part = operands[start : start + count]
-        start += count
-        if parameter.kind is Kind.BLOCK:
-            keywords[parameter.name] = _closure(fixed[parameter.name], part)
-        elif parameter.kind is Kind.TENSORS:
-            keywords[parameter.name] = part
-        elif parameter.kind is Kind.ATTRIBUTE:
-            assert parameter.convert is not None
-            keywords[parameter.name] = parameter.convert(part[0] if count == 1 else [item.tolist() for item in part])
-        else:
-            keywords[parameter.name] = part[0]
-    return kernel(**keywords)
-
-
-def _closure(code: Code, captured: tuple[Any, ...]) -> Call:
-    return lambda *values: code(*values, *captured)
 
 
 def _drop_after_last_use(steps: list[Step], keep: set[int]) -> None:
