@@ -16,7 +16,7 @@ from torch import Tensor
 from moka.errors import ProgramError
 from moka.formats import dtypes
 from moka.formats.dtypes import BY_NAME
-from moka.formats.packing import unpack
+from moka.formats.packing import packed_size, unpack
 from moka.ops.quantization import affine
 from moka.ops.table import FLOATS, FP16, FP32, INT8, UINT8, Ints, T, U, V, operation
 
@@ -60,8 +60,11 @@ def _unpacked(indices: Tensor, values: int, shape: Ints) -> Tensor:
 
 
 def _elements(packed: Tensor, dtype: dtypes.DType, shape: Ints) -> Tensor:
-    elements = unpack(packed.cpu().numpy(), dtype, math.prod(shape))
-    return torch.from_numpy(elements)
+    count = math.prod(shape)
+    if packed.numel() != packed_size(count, dtype):
+        expected = f"{count} elements of type {dtype} take {packed_size(count, dtype)}"
+        raise ProgramError(f"compressed constant of shape {list(shape)}: found {packed.numel()} bytes, {expected}")
+    return torch.from_numpy(unpack(packed.cpu().numpy(), dtype, count))
 
 
 @operation("ios16", T=STORED, U=UINT8)

@@ -36,7 +36,7 @@ def reduction(name: str, function: Reduce, doc: str) -> Callable[..., Tensor]:
 
 def _wide(x: Tensor) -> Tensor:
     """float32 in place of float16, whose range sums leave before their logarithm or root would bring them back, and of integers."""
-    return x if x.dtype is torch.float32 else x.float()
+    return x if x.is_floating_point() and x.dtype.itemsize >= 4 else x.float()
 
 
 def _sum(x: Tensor, dims: list[int], keep: bool) -> Tensor:
