@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,14 @@ __all__ = ["ComputeUnits", "Model", "ModelState", "load"]
 ComputeUnits: TypeAlias = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 Numerics: TypeAlias = Literal["fast", "device"]
 Data: TypeAlias = Mapping[str, Any]
+
+_KINDS = {
+    "mlProgram": ("program_model", "ProgramModel"),
+    "neuralNetwork": ("network_model", "NetworkModel"),
+    "neuralNetworkClassifier": ("network_model", "NetworkModel"),
+    "neuralNetworkRegressor": ("network_model", "NetworkModel"),
+}
+"""Every kind of model that runs: the module and the class that run it, imported when the first one is loaded."""
 
 _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 
@@ -59,11 +68,10 @@ def load(
 def _kind(source: ModelSource) -> Callable[[ModelSource, ComputeUnits, str | None, Numerics], Model]:
     """What makes models of the source's kind."""
     kind = source.specification.WhichOneof("Type")
-    if kind == "mlProgram":
-        from moka.models.program_model import ProgramModel
-
-        return ProgramModel
-    raise UnsupportedError(f"{source.path}: models of kind {kind} are not run yet; this version runs mlProgram")
+    if kind not in _KINDS:
+        raise UnsupportedError(f"{source.path}: models of kind {kind} are not run yet; this version runs {', '.join(_KINDS)}")
+    module, name = _KINDS[kind]
+    return getattr(importlib.import_module(f"moka.models.{module}"), name)  # type: ignore[no-any-return]
 
 
 class ModelState:

@@ -6,6 +6,8 @@ import threading
 from collections import OrderedDict
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from moka.engines.base import Executable, Segment
 from moka.engines.torch_engine import TorchEngine
 from moka.formats.source import ModelSource
@@ -44,7 +46,7 @@ class NetworkModel(Model):
 
     def _default_shapes(self) -> Shapes:
         """Shapes of the inputs as declared: a network is made ready for them at once, so that a broken one is refused when it is loaded."""
-        return tuple(feature.absent().shape for feature in self.function.inputs.values())
+        return tuple(np.shape(feature.absent()) for feature in self.function.inputs.values())
 
     def _executable(self, shapes: Shapes) -> Executable:
         with self._lock:
