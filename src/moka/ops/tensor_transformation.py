@@ -15,15 +15,25 @@ _FIRST = FLOATS | INT32 | BOOL
 _ALL = NUMBERS | BOOL
 
 
-@operation("ios17", T=_ALL)
 @operation("ios15", T=_FIRST)
 def reshape(x: T, *, shape: Ints) -> T:
     """The elements of x, in row-major order, in another shape.
 
     One entry of shape may be -1: what is left over. Where shape has as many entries as x has dimensions, 0 keeps x's own dimension.
     """
-    if 0 in shape and len(shape) == x.dim():
-        shape = tuple([size or kept for size, kept in zip(shape, x.shape, strict=True)])
+    return reshape_ios17(x, shape=shape) if len(shape) == x.dim() else x.reshape(shape)
+
+
+@operation("ios17", name="reshape", T=_ALL)
+def reshape_ios17(x: T, *, shape: Ints) -> T:
+    """The elements of x, in row-major order, in another shape.
+
+    One entry of shape may be -1: what is left over. An entry of 0 keeps the dimension of x that is as far from the last one, and is 1
+    where x has none: (2, 50) in shape (1, 0, -1, 0) becomes (1, 1, 2, 50).
+    """
+    if 0 in shape:
+        own = (1,) * (len(shape) - x.dim()) + x.shape[max(0, x.dim() - len(shape)) :]
+        shape = tuple([size or kept for size, kept in zip(shape, own, strict=True)])
     return x.reshape(shape)
 
 
