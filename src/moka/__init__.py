@@ -24,7 +24,11 @@ if TYPE_CHECKING:
         UnknownOperationError,
         UnsupportedError,
     )
+    from moka.models.metadata import metadata
     from moka.models.model import Model, ModelState, load
+    from moka.models.summary import ModelSummary, inspect
+    from moka.models.validate import Problem, validate
+    from moka.models.values import random_inputs, read_inputs, read_value, write_value
 
 __version__ = "0.1.0"
 
@@ -34,19 +38,37 @@ __all__ = [
     "InputError",
     "Model",
     "ModelState",
+    "ModelSummary",
     "MokaError",
+    "Problem",
     "ProgramError",
     "UnknownOperationError",
     "UnsupportedError",
     "__version__",
     "bridge",
+    "inspect",
     "load",
+    "metadata",
+    "random_inputs",
+    "read_inputs",
+    "read_value",
+    "validate",
+    "write_value",
 ]
 
 _HOMES = {
     "Model": "moka.models.model",
     "ModelState": "moka.models.model",
+    "ModelSummary": "moka.models.summary",
+    "Problem": "moka.models.validate",
+    "inspect": "moka.models.summary",
     "load": "moka.models.model",
+    "metadata": "moka.models.metadata",
+    "random_inputs": "moka.models.values",
+    "read_inputs": "moka.models.values",
+    "read_value": "moka.models.values",
+    "validate": "moka.models.validate",
+    "write_value": "moka.models.values",
 }
 
 

@@ -62,6 +62,11 @@ class ImageFeature:
     def _space(self) -> _ColorSpace:
         return _COLOR_SPACES[self.color_space]
 
+    @property
+    def mode(self) -> str:
+        """The mode of the PIL images that the feature takes and gives: ``RGB``, ``L`` or ``F``."""
+        return self._space.mode
+
     def allowed(self) -> str:
         """The sizes that the feature takes, in words."""
         if self.sizes:
