@@ -186,6 +186,8 @@ class OperationRecord:
     def results(self) -> tuple[str | None, ...]:
         """The type variable of each result; None where the operation's rule is not a variable; empty if the number varies."""
         hint = typing.get_type_hints(self.kernel, include_extras=True).get("return")
+        if any(typing.get_origin(inner) is tuple for inner in typing.get_args(hint)):
+            return ()
         if typing.get_origin(hint) is tuple:
             arguments = typing.get_args(hint)
             return () if Ellipsis in arguments else tuple(map(_variable, arguments))
