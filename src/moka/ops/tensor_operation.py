@@ -20,8 +20,8 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-@operation("ios15", T=_COMMON)
-def select(cond: Tensor, a: T, b: T) -> T:
+@operation("ios15", T=_COMMON, U=BOOL)
+def select(cond: U, a: T, b: T) -> T:
     """Element by element, with broadcasting: a where cond is true, else b."""
     return torch.where(cond.to(a.device), a, b)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moka.ops.table import BOOL, FLOATS, INT32, NUMBERS, Bools, Ints, T, Tensors, operation
+from moka.ops.table import BOOL, FLOATS, INT8, INT16, INT32, NUMBERS, Bools, Ints, T, Tensors, U, operation
 
 _FIRST = FLOATS | INT32 | BOOL
 _ALL = NUMBERS | BOOL
@@ -81,9 +81,9 @@ def reverse(x: T, *, axes: Ints | None = None) -> T:
     return x.flip(tuple(range(x.dim())) if axes is None else axes)
 
 
-@operation("ios17", T=_ALL)
-@operation("ios15", T=_FIRST)
-def reverse_sequence(x: T, lengths: Tensor, *, seq_axis: int = 0, batch_axis: int = 0) -> T:
+@operation("ios17", T=_ALL, U=INT8 | INT16 | INT32)
+@operation("ios15", T=_FIRST, U=INT32)
+def reverse_sequence(x: T, lengths: U, *, seq_axis: int = 0, batch_axis: int = 0) -> T:
     """Sequences of different lengths in opposite order: element b of the batch has its first lengths[b] steps reversed, the others stay."""
     steps = _along(torch.arange(x.shape[seq_axis], device=lengths.device), seq_axis, x.dim())
     length = _along(lengths, batch_axis, x.dim())
