@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from moka.errors import ProgramError
 from moka.ops._sampling import SamplingMode, at_points, grid, resized, resized_nearest
-from moka.ops.table import FLOATS, INT8, INT16, INT32, UINT8, UINT16, Ints, T, U, V, operation
+from moka.ops.table import FLOATS, FP32, INT8, INT16, INT32, UINT8, UINT16, Ints, T, U, V, operation
 
 BoxMode: TypeAlias = Literal["CORNERS_HEIGHT_FIRST", "CORNERS_WIDTH_FIRST", "CENTER_SIZE_HEIGHT_FIRST", "CENTER_SIZE_WIDTH_FIRST"]
 CoordinatesMode: TypeAlias = Literal["unnormalized", "normalized_minus_one_to_one", "normalized_zero_to_one"]
@@ -227,7 +227,7 @@ def crop_resize_of_boxes(
 
 @operation("ios17", T=FLOATS, U=FLOATS | INT8 | UINT8 | INT16 | UINT16 | INT32)
 @operation("ios16", T=FLOATS, U=FLOATS | INT32)
-@operation("ios15", T=FLOATS, U=FLOATS | INT32)
+@operation("ios15", T=FLOATS, U=FP32 | INT32)
 def resample(
     x: T,
     coordinates: U,
