@@ -26,7 +26,7 @@ from moka.models.metadata_schema import feature_entry, state_entry
 from moka.models.parts import Part, parts, stages
 from moka.models.precision import compute_types, has_other_weights, mixed, network_types, storage_types
 
-__all__ = ["KNOWN_VERSIONS", "metadata"]
+__all__ = ["KNOWN_VERSIONS", "availability", "metadata"]
 
 _LARGEST_JSON = 64 * 2**20
 
@@ -117,7 +117,12 @@ def _availability(source: ModelSource) -> dict[str, str]:
     version = source.specification.specificationVersion
     if version not in _AVAILABILITY:
         raise UnsupportedError(f"{source.path}: specification version {version} is unknown; known are 1 to {max(_AVAILABILITY)}")
-    return dict(zip(_PLATFORMS, _AVAILABILITY[version], strict=True))
+    return availability(version)
+
+
+def availability(version: int) -> dict[str, str]:
+    """The oldest release of each of Apple's systems that reads a specification version; empty for an unknown version."""
+    return dict(zip(_PLATFORMS, _AVAILABILITY.get(version, ()), strict=False))
 
 
 def _model_type(source: ModelSource) -> dict[str, Any]:

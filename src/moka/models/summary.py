@@ -17,6 +17,7 @@ from moka.ir.text import text
 from moka.ir.types import TensorType
 from moka.models.description import ModelDescription
 from moka.models.labels import class_labels
+from moka.models.metadata import availability
 from moka.models.metadata_names import layer_type
 from moka.models.parts import Part, parts
 from moka.models.precision import constants, network_weights, weight_bytes
@@ -73,6 +74,7 @@ class ModelSummary:
         path: the file or package.
         kind: as the format names it: ``mlProgram``, ``pipelineClassifier``.
         specification_version: the version of the format that the file states.
+        availability: the oldest release of each of Apple's systems that reads that version.
         is_updatable: whether the model may be trained further on the device.
         description: metadata, and inputs, outputs and states of every function.
         class_labels: of a classifier; None for what is none, empty for one without labels.
@@ -82,6 +84,7 @@ class ModelSummary:
     path: Path
     kind: str
     specification_version: int
+    availability: Mapping[str, str]
     is_updatable: bool
     description: ModelDescription
     class_labels: Sequence[str] | Sequence[int] | None
@@ -101,6 +104,7 @@ class ModelSummary:
             "path": str(self.path),
             "kind": self.kind,
             "specification_version": self.specification_version,
+            "availability": dict(self.availability),
             "is_updatable": self.is_updatable,
             "metadata": dataclasses.asdict(self.description.metadata),
             "default_function": self.description.default_function,
@@ -125,6 +129,7 @@ def inspect(path: str | os.PathLike[str]) -> ModelSummary:
         path=source.path,
         kind=specification.WhichOneof("Type"),
         specification_version=specification.specificationVersion,
+        availability=availability(specification.specificationVersion),
         is_updatable=specification.isUpdatable,
         description=ModelDescription.parse(specification.description),
         class_labels=class_labels(models),

@@ -1,0 +1,43 @@
+"""The command ``moka``. A verb is one line in ``VERBS`` and one module of its name with a ``command``."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+import moka
+
+__all__ = ["VERBS", "main"]
+
+VERBS = {
+    "inspect": "Say what a model is: inputs, outputs, operations, weights.",
+    "metadata": "Print metadata.json as Apple's compiler writes it.",
+    "predict": "Run a model on files, values or random inputs.",
+    "validate": "List everything that is wrong with a model.",
+}
+"""Each verb and its one line of help. Modules are imported when their verb is called, so that ``moka --help`` is quick."""
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"moka.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, subcommand_metavar="VERB [ARGUMENTS]...", context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(moka.__version__, prog_name="moka", message="%(prog)s %(version)s")
+def main() -> None:
+    """Core ML for every machine that is not Apple's: look at, check and run Core ML models.
+
+    Every verb has --help of its own, --json for scripts, and --debug for the traceback of an error.
+    """

@@ -1,0 +1,97 @@
+"""What all verbs share: errors in one line, JSON, the terminal, and progress on what takes long."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from moka.errors import MokaError
+
+__all__ = ["Verb", "as_json", "console", "model_argument", "print_json", "progress", "table", "verb"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WIDTH = 120
+"""Columns where the output is no terminal and COLUMNS does not say."""
+
+
+class Verb(click.Command):
+    """A command that reports Moka's errors in one line, or with ``--debug`` with their traceback."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.params.append(click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        debug = ctx.params.pop("debug")
+        try:
+            return super().invoke(ctx)
+        except MokaError as error:
+            if debug:
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+def verb() -> Callable[[Callable[..., Any]], click.Command]:
+    """Makes a function the command of a verb, named like its module."""
+
+    def make(function: Callable[..., Any]) -> click.Command:
+        return click.command(function.__module__.rpartition(".")[2], cls=Verb)(function)
+
+    return make
+
+
+def model_argument(function: F) -> F:
+    """The model that a verb is about."""
+    return click.argument("model", type=click.Path())(function)
+
+
+def as_json(function: F) -> F:
+    """``--json``: the output as JSON."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def print_json(data: Any) -> None:
+    """Data as JSON on the standard output, spaced as Apple's tools do."""
+    click.echo(json.dumps(data, indent=2, separators=(",", " : "), ensure_ascii=False))
+
+
+def console() -> Console:
+    """The standard output: as wide as the terminal, or wide enough for a file, and without colours there."""
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or _WIDTH)
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """A plain table with a dim head; columns named in ``right`` hold numbers."""
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", show_edge=False)
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return made
+
+
+@contextmanager
+def progress(text: str, after: float = 1.0) -> Iterator[Callable[[str], None]]:
+    """Shows ``text`` on a terminal's standard error once the block has taken ``after`` seconds; gives a function that changes it."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    status = Console(stderr=True).status(text)
+    timer = threading.Timer(after, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield lambda text: status.update(text)
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()

@@ -1,0 +1,183 @@
+"""``moka predict``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from rich.text import Text
+
+import moka
+from moka.cli.common import as_json, console, model_argument, print_json, progress, table, verb
+from moka.cli.values import summary, summary_text
+
+__all__ = ["command"]
+
+_COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
+
+
+@verb()
+@model_argument
+@click.option(
+    "--input",
+    "-i",
+    "inputs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An input: a file (.npy, .npz, .json, an image), a number, text or JSON. Without NAME, an .npz or .json with all inputs.",
+)
+@click.option(
+    "--output",
+    "-o",
+    "outputs",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Write an output to a file (.npy, .npz, .png, .json). Without NAME, all outputs to an .npz or .json.",
+)
+@click.option("--random", "seed", type=int, metavar="SEED", help="Make up the inputs that are not given, the same for the same seed.")
+@click.option("--resize", is_flag=True, help="Resize images to the size that the model takes.")
+@click.option("--function", metavar="NAME", help="The function to run, of a model with several.")
+@click.option(
+    "--compute-units",
+    type=click.Choice(_COMPUTE_UNITS, case_sensitive=False),
+    default="ALL",
+    metavar="UNITS",
+    help=f"What the model may run on: {', '.join(_COMPUTE_UNITS)}.",
+)
+@click.option(
+    "--numerics",
+    type=click.Choice(["fast", "device"]),
+    default="fast",
+    help="device: round every result to its declared type, as Apple's fp16 units do.",
+)
+@click.option("--repeat", type=click.IntRange(min=0), default=0, metavar="N", help="Predict N more times and report the times.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=5, show_default=True, metavar="K", help="Show the K largest entries of a dictionary."
+)
+@as_json
+def command(
+    model: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    seed: int | None,
+    resize: bool,
+    function: str | None,
+    compute_units: str,
+    numerics: Any,
+    repeat: int,
+    top: int,
+    as_json: bool,
+) -> None:
+    """Run a model on files, values or random inputs.
+
+    \b
+    moka predict classifier.mlpackage -i image=cat.jpg --resize
+    moka predict model.mlpackage -i x=x.npy -i scale=0.5 -o y=y.npy
+    moka predict model.mlpackage --random 0 --repeat 100
+    """
+    with progress(f"loading {model}") as say:
+        start = time.perf_counter()
+        loaded = moka.load(model, compute_units=compute_units, function=function, numerics=numerics)
+        seconds = {"load": time.perf_counter() - start}
+        files = _files(outputs, loaded)
+        data = _data(inputs, loaded, seed, resize)
+        say(f"predicting with {model}")
+        results, times = _run(loaded, data, repeat, say)
+    for name, file in files:
+        moka.write_value(results if name is None else results[name], file)
+    seconds |= _timings(times)
+    if as_json:
+        described = {name: summary(value, top) for name, value in results.items()}
+        print_json({"model": model, "function": loaded.function.name, "outputs": described, "seconds": seconds, "repeat": repeat})
+    else:
+        _print(results, seconds, repeat, top)
+
+
+def _data(inputs: Sequence[str], model: moka.Model, seed: int | None, resize: bool) -> dict[str, Any]:
+    """The inputs of the model from the command line."""
+    features = model.function.inputs
+    data: dict[str, Any] = {}
+    for item in inputs:
+        name, _, value = item.partition("=")
+        if value and name in features:
+            data[name] = moka.read_value(features[name], value, resize=resize)
+        elif os.path.exists(item):
+            data |= moka.read_inputs(item, features)
+        else:
+            raise click.BadParameter(f"{item!r} is neither a file nor NAME=VALUE; inputs are {_known(features)}", param_hint="--input")
+    missing = {name: feature for name, feature in features.items() if name not in data and not feature.optional}
+    if seed is not None:
+        return data | moka.random_inputs(missing, seed)
+    if missing:
+        lines = "".join(f"\n  {name}: {feature.summary()}" for name, feature in missing.items())
+        raise click.UsageError(f"the model needs more inputs; give them with --input NAME=VALUE, or try --random 0:{lines}")
+    return data
+
+
+def _files(outputs: Sequence[str], model: moka.Model) -> list[tuple[str | None, str]]:
+    """(output or None for all, file) of each ``--output``."""
+    features = model.function.outputs
+    pairs: list[tuple[str | None, str]] = []
+    for item in outputs:
+        name, equals, file = item.partition("=")
+        if equals and name not in features:
+            raise click.BadParameter(f"the model has no output {name!r}; it has {_known(features)}", param_hint="--output")
+        pairs.append((name, file) if equals else (None, item))
+    return pairs
+
+
+def _known(features: Mapping[str, Any]) -> str:
+    return ", ".join(features) or "none"
+
+
+def _run(model: moka.Model, data: dict[str, Any], repeat: int, say: Any) -> tuple[dict[str, Any], list[float]]:
+    """The first results, and the seconds of every run; a stateful model starts each with a fresh state."""
+    results: dict[str, Any] = {}
+    times = []
+    for index in range(repeat + 1):
+        state = model.make_state() if model.function.states else None
+        start = time.perf_counter()
+        found = model.predict(data, state)
+        times.append(time.perf_counter() - start)
+        results = results or found
+        if repeat:
+            say(f"predicted {index + 1} of {repeat + 1} times")
+    return results, times
+
+
+def _timings(times: Sequence[float]) -> dict[str, float]:
+    """Of the first run, and over the runs after it."""
+    first, *later = times
+    if not later:
+        return {"first": first}
+    ordered = sorted(later)
+    half, count = len(ordered) // 2, len(ordered)
+    median = ordered[half] if count % 2 else (ordered[half - 1] + ordered[half]) / 2
+    return {"first": first, "median": median, "p90": ordered[-(-9 * count // 10) - 1], "min": ordered[0]}
+
+
+def _print(results: Mapping[str, Any], seconds: Mapping[str, float], repeat: int, top: int) -> None:
+    screen = console()
+    rows = table("output", "type", "value")
+    for name, value in results.items():
+        kind, text = summary_text(summary(value, top))
+        rows.add_row(Text(name, "cyan"), Text(kind), Text(text))
+    screen.print(rows)
+    line = Text("\n")
+    for name, value in seconds.items():
+        line.append(f"{name} ", "dim")
+        line.append(f"{_duration(value)}  ")
+    if repeat:
+        line.append(f"of {repeat} more", "dim")
+    screen.print(line)
+
+
+def _duration(seconds: float) -> str:
+    """Seconds for people: 12.3 µs, 4.56 ms, 1.23 s."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}" if seconds < 1000 else f"{seconds:.0f} s"
+    return f"{seconds * 1e6:.3g} µs"
