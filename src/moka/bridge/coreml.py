@@ -91,6 +91,7 @@ class _MLModelProxy:
             self._asset = asset  # alive as long as the model, for its folder may be temporary
             self._source = Path(path).expanduser() if asset is None else asset.path
             self._model = load(compiled.model_in(self._source), compute_units=compute_units, function=function_name or None)
+            self._model.widen_outputs()
             self._load_duration = time.perf_counter_ns() - started
             self._predict_duration: int | None = None
             self._compiled: Path | None = self._source if compiled.is_compiled(self._source) else None
