@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections import OrderedDict
 from typing import Any, TypeAlias
@@ -10,10 +11,11 @@ import numpy as np
 
 from moka.engines.base import Executable, Segment
 from moka.engines.torch_engine import TorchEngine
+from moka.errors import MokaError, ProgramError
 from moka.formats.source import ModelSource
 from moka.importers.neural_network import Network, import_network
 from moka.models.devices import torch_device
-from moka.models.features import MultiArrayFeature
+from moka.models.features import Feature, MultiArrayFeature, ScalarFeature
 from moka.models.images import ImageFeature
 from moka.models.model import ComputeUnits, Model, ModelState, Numerics
 
@@ -24,34 +26,70 @@ Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 _KEPT_SHAPES = 16
 
 
+@dataclasses.dataclass(frozen=True)
+class _BatchedArrayFeature(MultiArrayFeature):
+    """An input of a network whose blobs have five axes: declared [C] or [C, H, W], it may come with sequence and batch before that."""
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        if super().accepts(shape):
+            return True
+        own = max(map(len, (self.shape, *self.shapes, self.ranges)))
+        if len(shape) == 5:
+            return super().accepts(shape[2:]) if own == 3 else shape[3:] == (1, 1) and super().accepts(shape[2:3])
+        return own == 1 and len(shape) == 3 and super().accepts(shape[2:])
+
+    def coerce(self, value: Any) -> Any:
+        """As a multi-array does; [S, B, C] becomes [S, B, C, 1, 1]."""
+        array = super().coerce(value)
+        declared_image = len(self.shape) == 3
+        return array.reshape(*array.shape, 1, 1) if array.ndim == 3 and not declared_image else array
+
+
 class NetworkModel(Model):
-    """A model whose body is a neural network. A program is made for each set of input shapes that comes along; the last ones are kept."""
+    """A model whose body is a neural network. A program is made for each set of input shapes that comes along; the last ones are kept.
+
+    Attributes:
+        network: the network, which programs are made of.
+    """
 
     def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
         super().__init__(source, compute_units, function)
         self._engine = TorchEngine(torch_device(compute_units), numerics)
-        self._network = self._describe(getattr(source.specification, self.kind))
+        message = getattr(source.specification, self.kind)
+        if message.arrayInputShapeMapping == 0:
+            inputs = {name: _batched(feature) for name, feature in self.function.inputs.items()}
+            self.function = dataclasses.replace(self.function, inputs=inputs)
+        self.network = self._describe(message)
         self._executables: OrderedDict[Shapes, Executable] = OrderedDict()
         self._lock = threading.Lock()
-        self._executable(self._default_shapes())
+        try:
+            self._executable(self._default_shapes())
+        except MokaError as error:
+            raise type(error)(f"{self.path}: {error}") from error
 
     def _describe(self, message: Any) -> Network:
-        features = self.function.inputs
-        images = frozenset(name for name, feature in features.items() if isinstance(feature, ImageFeature))
-        outputs = {
-            name: len(feature.shape) or None if isinstance(feature, MultiArrayFeature) else None
-            for name, feature in self.function.outputs.items()
-        }
-        return Network(message, tuple(features), images, outputs)
+        features, outputs = self.function.inputs, self.function.outputs
+        for name, feature in features.items():
+            if not isinstance(feature, MultiArrayFeature | ImageFeature):
+                raise ProgramError(f"{self.path}: input {name!r} is a {feature.summary()}; a network takes multi-arrays and images")
+        return Network(
+            message,
+            tuple(features),
+            {name: feature.color_space for name, feature in features.items() if isinstance(feature, ImageFeature)},
+            {name: feature.shape or None if isinstance(feature, MultiArrayFeature) else None for name, feature in outputs.items()},
+            self.function.predicted,
+            self.function.probabilities,
+        )
 
     def _default_shapes(self) -> Shapes:
         """Shapes of the inputs as declared: a network is made ready for them at once, so that a broken one is refused when it is loaded."""
-        return tuple(np.shape(feature.absent()) for feature in self.function.inputs.values())
+        arrays: list[Any] = [feature.absent() for feature in self.function.inputs.values()]
+        return tuple(np.shape(array) for array in arrays)
 
     def _executable(self, shapes: Shapes) -> Executable:
         with self._lock:
             if shapes not in self._executables:
-                program = import_network(self._network, dict(zip(self.function.inputs, shapes, strict=True)))
+                program = import_network(self.network, dict(zip(self.function.inputs, shapes, strict=True)))
                 self._executables[shapes] = self._engine.compile(Segment.of(program.functions["main"]))
                 if len(self._executables) > _KEPT_SHAPES:
                     self._executables.popitem(last=False)
@@ -61,5 +99,18 @@ class NetworkModel(Model):
     def _predict(self, inputs: dict[str, Any], state: ModelState | None) -> dict[str, Any]:
         executable = self._executable(tuple(inputs[name].shape for name in self.function.inputs))
         results = executable.run(inputs)
-        by_name = dict(zip(self._network.outputs, results.values(), strict=True))
-        return {name: feature.present(by_name[name]) for name, feature in self.function.outputs.items()}
+        by_name = dict(zip(self.network.outputs, results.values(), strict=True))
+        return {name: _present(feature, by_name[name]) for name, feature in self.function.outputs.items()}
+
+
+def _batched(feature: Feature) -> Feature:
+    if not isinstance(feature, MultiArrayFeature):
+        return feature
+    return _BatchedArrayFeature(**{item.name: getattr(feature, item.name) for item in dataclasses.fields(feature)})
+
+
+def _present(feature: Feature, value: Any) -> Any:
+    """A result as users see it; a number that a regressor predicts comes in an array of one element."""
+    if isinstance(feature, ScalarFeature) and hasattr(value, "reshape"):
+        value = value.reshape(-1)[0]
+    return feature.present(value)

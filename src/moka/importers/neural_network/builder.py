@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from moka.importers.neural_network.weights import WeightStore
 from moka.ir.program import Argument, Block, Constant, Operation, Value
 from moka.ir.types import Dimension, ListType, TensorType, Type
 from moka.ops.shapes import ShapeInference
+from moka.ops.table import COMPUTED
 
 __all__ = ["OPSET", "NetworkBuilder"]
 
@@ -50,6 +51,10 @@ class NetworkBuilder:
         value = Value(self._unique(name), value_type)
         self.shapes.enter(value)
         return value
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Keeps names free of what layers emit, for the values that are the program's outputs."""
+        self._names.update(names)
 
     def constant(self, value: Any, dtype: DType | None = None) -> Constant:
         """A Python value, array or tensor as a constant: numbers are fp32 or int32, unless ``dtype`` says otherwise."""
@@ -93,7 +98,8 @@ class NetworkBuilder:
         operation.inputs = {name: self._arguments(item) for name, item in inputs.items()}
         operation.outputs = [Value(self._unique(self._label(len(types), i)), item, operation) for i, item in enumerate(types)]
         for value in operation.outputs:
-            self.shapes.enter(value)
+            if isinstance(value.type, TensorType) and value.type.dtype in COMPUTED:
+                self.shapes.enter(value)
         self.operations.append(operation)
         return operation.outputs
 
