@@ -84,7 +84,7 @@ def test_images_are_converted_and_resized(
     assert wrong.exit_code == 1
     assert "9 x 5 pixels" in wrong.stderr
     result = json.loads(moka_command(*arguments, "--resize", "--top", 1, "--json").stdout)["outputs"]
-    assert result["classLabel"] == {"type": "str", "value": label}
+    assert result["classLabel"] == {"type": "string", "value": label}
     (probabilities,) = (output for name, output in result.items() if name != "classLabel")
     assert probabilities["entries"] == 3
     assert [item["key"] for item in probabilities["top"]] == [label]

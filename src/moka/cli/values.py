@@ -10,6 +10,9 @@ __all__ = ["summary", "summary_text"]
 _FIRST = 6
 """How many elements of an array are shown."""
 
+_SCALARS = {str: "string", int: "int64", float: "double"}
+"""Core ML's names of types."""
+
 
 def summary(value: Any, top: int) -> dict[str, Any]:
     """What there is to say about an output: its type, and its value, its largest entries or its statistics."""
@@ -22,7 +25,7 @@ def summary(value: Any, top: int) -> dict[str, Any]:
         return _array(value)
     if isinstance(value, (list, tuple)):
         return {"type": "sequence", "entries": len(value), "first": list(value[:_FIRST])}
-    return {"type": type(value).__name__, "value": number(value)}
+    return {"type": _SCALARS.get(type(value), type(value).__name__), "value": number(value)}
 
 
 def _array(array: Any) -> dict[str, Any]:
