@@ -49,6 +49,8 @@ PLANE, SCALE, SHIFT = X[0, 0], *(RNG.normal(0, 1, (4, 5)).astype(np.float32) for
 CHANNEL = RNG.normal(0, 1, 3).astype(np.float32)
 STATISTICS = {"mean": Fixed(MEAN), "variance": Fixed(VARIANCE)}
 
+EXAMPLE = np.array([[[1.0, -7.0], [5.0, -6.0], [-3.0, -5.0]]], np.float32)
+
 CASES = [
     Case("batch_norm", {"x": X, **STATISTICS}, lambda: onnx_run("BatchNormalization", X, ONES, ZEROS, MEAN, VARIANCE)),
     Case(
@@ -123,15 +125,21 @@ CASES = [
     Case("local_response_norm", {"x": X, "size": 3}, lambda: onnx_run("LRN", X, size=3)),
     Case(
         "local_response_norm",
-        {"x": X[:, :, 0], "size": 5, "alpha": 0.5, "beta": 0.5, "k": 0.5},
-        lambda: neighbours(X[:, :, 0], 5, alpha=0.5, beta=0.5, k=0.5),
+        {"x": X[0], "size": 5, "alpha": 0.5, "beta": 0.5, "k": 0.5},
+        lambda: neighbours(X[:1], 5, alpha=0.5, beta=0.5, k=0.5)[0],
         opset="ios17",
         note="rank3",
     ),
     Case(
         "local_response_norm",
-        {"x": np.array([[[1.0, -7.0], [5.0, -6.0], [-3.0, -5.0]]], np.float32), "size": 2},
+        {"x": EXAMPLE, "size": 2},
         np.array([[[0.99996257, -6.98716545], [4.99531746, -5.99191284], [-2.99898791, -4.99531746]]]),
-        note="even_size_example",
+        note="example_of_coremltools_tests_size2",
+    ),
+    Case(
+        "local_response_norm",
+        {"x": EXAMPLE, "size": 3},
+        np.array([[[0.99997497, -6.99143696], [4.99687672, -5.99460602], [-2.99932504, -4.99687672]]]),
+        note="example_of_coremltools_tests_size3",
     ),
 ]

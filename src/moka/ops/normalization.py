@@ -67,8 +67,9 @@ def layer_norm(x: T, gamma: U | None = None, beta: U | None = None, *, axes: Int
 def local_response_norm(x: T, *, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> T:
     """Divides each element by a power of the energy of `size` neighbouring channels: x / (k + alpha / size * sum(x_j ** 2)) ** beta.
 
-    The neighbours are the (size - 1) // 2 channels on each side and c itself, an odd number even where `size` is not (coremltools' own
-    test shows it); those outside x count as zeros. Squares are taken in fp32.
+    Channels are the third axis from the end, at rank 3 too (the values in coremltools' own test show it), where Core ML's engine has them;
+    those outside x count as zeros. Squares are taken in fp32.
     """
-    odd = size - (size + 1) % 2
-    return functional.local_response_norm(x.float(), odd, alpha * odd / size, beta, k).to(x.dtype)
+    planes = x.float().unsqueeze(0) if x.dim() == 3 else x.float().movedim(-3, 1)
+    normalized = functional.local_response_norm(planes, size, alpha, beta, k).to(x.dtype)
+    return normalized.squeeze(0) if x.dim() == 3 else normalized.movedim(1, -3)
