@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from moka.errors import InputError, UnsupportedError
+from moka.errors import InputError
 from moka.formats.source import ModelSource, open_source
 from moka.models.description import FunctionDescription, ModelDescription
-from moka.models.features import Array, StateFeature
+from moka.models.features import Array, Feature, MultiArrayFeature, StateFeature
+from moka.models.kinds import model_class
 
 __all__ = ["ComputeUnits", "Model", "ModelState", "load"]
 
 ComputeUnits: TypeAlias = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 Numerics: TypeAlias = Literal["fast", "device"]
 Data: TypeAlias = Mapping[str, Any]
-
-_KINDS = {
-    "mlProgram": ("program_model", "ProgramModel"),
-    "neuralNetwork": ("network_model", "NetworkModel"),
-    "neuralNetworkClassifier": ("network_model", "NetworkModel"),
-    "neuralNetworkRegressor": ("network_model", "NetworkModel"),
-}
-"""Every kind of model that runs: the module and the class that run it, imported when the first one is loaded."""
 
 _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 
@@ -62,16 +55,7 @@ def load(
     if numerics not in ("fast", "device"):
         raise InputError(f"numerics is {numerics!r}; expected 'fast' or 'device'")
     source = open_source(path)
-    return _kind(source)(source, units, function, numerics)
-
-
-def _kind(source: ModelSource) -> Callable[[ModelSource, ComputeUnits, str | None, Numerics], Model]:
-    """What makes models of the source's kind."""
-    kind = source.specification.WhichOneof("Type")
-    if kind not in _KINDS:
-        raise UnsupportedError(f"{source.path}: models of kind {kind} are not run yet; this version runs {', '.join(_KINDS)}")
-    module, name = _KINDS[kind]
-    return getattr(importlib.import_module(f"moka.models.{module}"), name)  # type: ignore[no-any-return]
+    return model_class(source)(source, units, function, numerics)  # type: ignore[no-any-return]
 
 
 class ModelState:
@@ -147,8 +131,7 @@ class Model(ABC):
             raise InputError(f"data is a {type(data).__name__}; expected a dict of inputs by name, or a list of such dicts")
         if state is not None:
             raise InputError("a state goes with one prediction, not with a list of them: call predict once for each")
-        prepared = [self._inputs(item) for item in data]
-        return [self._predict(item, None) for item in prepared]
+        return self._predict_batch([self._inputs(item) for item in data]) if data else []
 
     def make_state(self) -> ModelState:
         """Fresh states, filled with zeros, for `predict`.
@@ -158,9 +141,28 @@ class Model(ABC):
         """
         raise InputError(f"{self.path}: function {self.function.name!r} has no states")
 
+    def widen_outputs(self) -> None:
+        """From now on gives outputs declared FLOAT16 as float32 arrays, with the precision that they were computed in.
+
+        That is what coremltools' users see: its arrays have no float16.
+        """
+        outputs = {
+            name: replace(feature, dtype="float32") if isinstance(feature, MultiArrayFeature) and feature.dtype == "float16" else feature
+            for name, feature in self.function.outputs.items()
+        }
+        self.function = replace(self.function, outputs=outputs)
+
     @abstractmethod
     def _predict(self, inputs: dict[str, Any], state: ModelState | None) -> dict[str, Any]:
         """Predicts from checked and converted inputs."""
+
+    def _predict_batch(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Predicts for each of several sets of checked inputs; kinds of model that gain from it do all of them at once."""
+        return [self._predict(row, None) for row in rows]
+
+    def _absent(self, feature: Feature) -> Any:
+        """What stands for an optional input that was left out."""
+        return feature.absent()
 
     def _inputs(self, data: Data) -> dict[str, Any]:
         features = self.function.inputs
@@ -172,7 +174,7 @@ class Model(ABC):
             if value is not None:
                 inputs[name] = feature.coerce(value)
             elif feature.optional:
-                inputs[name] = feature.absent()
+                inputs[name] = self._absent(feature)
             else:
                 raise InputError(f"input {name!r} ({feature.summary()}) is missing; given are {', '.join(data) or 'none'}")
         return inputs
