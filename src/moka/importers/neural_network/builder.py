@@ -78,6 +78,9 @@ class NetworkBuilder:
             rank, dtype: of the results, where their shape depends on data.
             inputs: values, constants, or what `constant` takes; sequences of values are variadic. None is an input left out.
         """
+        return self._append(kind, count, rank, dtype, inputs)
+
+    def _append(self, kind: str, count: int, rank: int | None, dtype: str, inputs: dict[str, Any]) -> list[Value]:
         operation = Operation(kind, origin=self.origin)
         operation.inputs = {name: self._arguments(item) for name, item in inputs.items() if item is not None}
         results = self.shapes.results(operation)
@@ -141,7 +144,8 @@ class NetworkBuilder:
         if isinstance(value.type, TensorType) and value.type.dtype.name == dtype:
             return value
         known = self.shapes.concrete(value)
-        result = self.emit_all("cast", 1, rank=value.type.rank if isinstance(value.type, TensorType) else None, dtype=dtype, x=value)[0]
+        rank = value.type.rank if isinstance(value.type, TensorType) else None
+        (result,) = self._append("cast", 1, rank, dtype, {"x": value, "dtype": dtype})
         if known is not None:
             target = {"int32": torch.int32, "fp32": torch.float32, "bool": torch.bool}[dtype]
             self.shapes.note(result, known.to(target))
