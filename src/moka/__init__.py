@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from moka.models.metadata import metadata
+    from moka.models.extractors import register_feature_extractor
     from moka.models.model import Model, ModelState, load
     from moka.models.summary import ModelSummary, inspect
     from moka.models.validate import Problem, validate
@@ -48,6 +49,7 @@ __all__ = [
     "bridge",
     "inspect",
     "load",
+    "register_feature_extractor",
     "metadata",
     "random_inputs",
     "read_inputs",
@@ -63,6 +65,7 @@ _HOMES = {
     "Problem": "moka.models.validate",
     "inspect": "moka.models.summary",
     "load": "moka.models.model",
+    "register_feature_extractor": "moka.models.extractors",
     "metadata": "moka.models.metadata",
     "random_inputs": "moka.models.values",
     "read_inputs": "moka.models.values",

@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "nonMaximumSuppression": ("suppression", "NonMaximumSuppression"),
     "classConfidenceThresholding": ("extractors", "ExtractorModel"),
     "itemSimilarityRecommender": ("recommender", "ItemSimilarityRecommender"),
-    "textClassifier": ("extractors", "ExtractorModel"),
+    "textClassifier": ("text", "TextClassifier"),
     "wordTagger": ("extractors", "ExtractorModel"),
     "gazetteer": ("extractors", "ExtractorModel"),
     "wordEmbedding": ("extractors", "ExtractorModel"),
