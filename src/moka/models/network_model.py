@@ -7,8 +7,6 @@ import threading
 from collections import OrderedDict
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from moka.engines.base import Executable, Segment
 from moka.engines.torch_engine import TorchEngine
 from moka.errors import MokaError, ProgramError
@@ -62,10 +60,7 @@ class NetworkModel(Model):
         self.network = self._describe(message)
         self._executables: OrderedDict[Shapes, Executable] = OrderedDict()
         self._lock = threading.Lock()
-        try:
-            self._executable(self._default_shapes())
-        except MokaError as error:
-            raise type(error)(f"{self.path}: {error}") from error
+        self._prepare()
 
     def _describe(self, message: Any) -> Network:
         features, outputs = self.function.inputs, self.function.outputs
@@ -81,10 +76,14 @@ class NetworkModel(Model):
             self.function.probabilities,
         )
 
-    def _default_shapes(self) -> Shapes:
-        """Shapes of the inputs as declared: a network is made ready for them at once, so that a broken one is refused when it is loaded."""
-        arrays: list[Any] = [feature.absent() for feature in self.function.inputs.values()]
-        return tuple(np.shape(array) for array in arrays)
+    def _prepare(self) -> None:
+        """Makes the network ready for its inputs as declared, so that a broken one is refused when it is loaded."""
+        shapes = [_declared_shape(feature) for feature in self.function.inputs.values()]
+        if all(shape is not None for shape in shapes):
+            try:
+                self._executable(tuple(shape for shape in shapes if shape is not None))
+            except MokaError as error:
+                raise type(error)(f"{self.path}: {error}") from error
 
     def _executable(self, shapes: Shapes) -> Executable:
         with self._lock:
@@ -107,6 +106,15 @@ def _batched(feature: Feature) -> Feature:
     if not isinstance(feature, MultiArrayFeature):
         return feature
     return _BatchedArrayFeature(**{item.name: getattr(feature, item.name) for item in dataclasses.fields(feature)})
+
+
+def _declared_shape(feature: Feature) -> tuple[int, ...] | None:
+    """The shape that an input has unless it is given another one; None where the file says nothing of it."""
+    if isinstance(feature, ImageFeature):
+        return tuple(feature.absent().shape)
+    assert isinstance(feature, MultiArrayFeature)
+    smallest = tuple(max(1, low) for low, _ in feature.ranges)
+    return feature.shape or (feature.shapes[0] if feature.shapes else smallest) or None
 
 
 def _present(feature: Feature, value: Any) -> Any:
