@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         UnknownOperationError,
         UnsupportedError,
     )
-    from moka.models.metadata import metadata
     from moka.models.extractors import register_feature_extractor
+    from moka.models.metadata import metadata
     from moka.models.model import Model, ModelState, load
     from moka.models.summary import ModelSummary, inspect
     from moka.models.validate import Problem, validate
@@ -49,11 +49,11 @@ __all__ = [
     "bridge",
     "inspect",
     "load",
-    "register_feature_extractor",
     "metadata",
     "random_inputs",
     "read_inputs",
     "read_value",
+    "register_feature_extractor",
     "validate",
     "write_value",
 ]
@@ -65,11 +65,11 @@ _HOMES = {
     "Problem": "moka.models.validate",
     "inspect": "moka.models.summary",
     "load": "moka.models.model",
-    "register_feature_extractor": "moka.models.extractors",
     "metadata": "moka.models.metadata",
     "random_inputs": "moka.models.values",
     "read_inputs": "moka.models.values",
     "read_value": "moka.models.values",
+    "register_feature_extractor": "moka.models.extractors",
     "validate": "moka.models.validate",
     "write_value": "moka.models.values",
 }
