@@ -1,6 +1,6 @@
 """Time of ``import moka`` beside starting Python alone, each in fresh processes, in turns. Aim: at most 0.15 s more.
 
-    python benchmarks/import_time.py [--rounds 15]
+python benchmarks/import_time.py [--rounds 15]
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -19,7 +18,30 @@ from moka.ops.table import COMPUTED, TensorList
 __all__ = ["Arithmetic", "Numerics"]
 
 Numerics: TypeAlias = Literal["fast", "device"]
-Settle: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Makes a kernel's result a value of its declared type.
+
+    Attributes:
+        held: the torch dtype that values of the declared type are held in.
+        rounded: the torch dtype whose precision the result is rounded to, if it is.
+    """
+
+    held: torch.dtype
+    device: torch.device
+    rounded: torch.dtype | None
+
+    @property
+    def enough(self) -> torch.dtype | None:
+        """The dtype of results that need nothing done; None where that can't be told from the dtype."""
+        return self.held if self.rounded is None and self.device.type == "cpu" else None
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.rounded is not None:
+            tensor = tensor.to(self.rounded)
+        return tensor.to(device=self.device, dtype=self.held)
 
 
 @dataclass(frozen=True)
@@ -42,17 +64,8 @@ class Arithmetic:
         """What makes a kernel's result a value of ``value_type``: the held dtype, on the device, rounded if asked for."""
         if not isinstance(value_type, TensorType) or value_type.dtype not in self.held or value_type.dtype == dtypes.STRING:
             return None
-        held, device, device_type = self.held[value_type.dtype], self.device, self.device.type
         rounded = COMPUTED[value_type.dtype] if self.numerics == "device" and value_type.dtype in (dtypes.FP16, dtypes.BF16) else None
-
-        def settle(tensor: Any) -> Any:
-            if rounded is not None:
-                tensor = tensor.to(rounded)
-            if tensor.dtype is not held or tensor.device.type != device_type:
-                tensor = tensor.to(device=device, dtype=held)
-            return tensor
-
-        return settle
+        return Settle(self.held[value_type.dtype], self.device, rounded)
 
     def constant(self, constant: Constant) -> Any:
         """A constant's value as kernels take it; tensors share the memory of the weight file where their type allows it."""

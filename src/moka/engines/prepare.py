@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from moka.engines.arithmetic import Arithmetic, Settle
 from moka.errors import ExecutionError, MokaError, ProgramError
 from moka.ir.program import Argument, Block, Constant, Operation, Value
+from moka.ir.types import TensorType
 from moka.ops.binding import Call, bind
-from moka.ops.table import lookup
+from moka.ops.table import OperationRecord, lookup
 
 __all__ = ["Code", "prepare"]
 
@@ -22,7 +25,7 @@ class Step:
     Attributes:
         call: the kernel with its constant attributes bound, as a function of the operands alone.
         operands: slots of what it reads.
-        results: slots of what it defines.
+        results: slots of what it defines, next to each other.
         settle: for each result, what makes it a value of the declared type; None where nothing is to be done.
         dropped: slots that no later step reads.
     """
@@ -30,7 +33,7 @@ class Step:
     operation: Operation
     call: Call
     operands: tuple[int, ...]
-    results: tuple[int, ...]
+    results: range
     settle: tuple[Settle | None, ...]
     dropped: tuple[int, ...] = ()
 
@@ -43,31 +46,56 @@ class Code:
         self.inputs = tuple(inputs)
         self.steps = steps
         self.outputs = tuple(outputs)
+        self._rows = [_row(step) for step in steps]
 
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         slots = self.template.copy()
         for slot, value in zip(self.inputs, values, strict=True):
             slots[slot] = value
-        for step in self.steps:
-            operands = [slots[slot] for slot in step.operands]
-            try:
-                result = step.call(*operands)
-                if len(step.results) == 1:
-                    settle = step.settle[0]
-                    slots[step.results[0]] = result if settle is None else settle(result)
-                else:
-                    for slot, settle, item in zip(step.results, step.settle, result, strict=True):
-                        slots[slot] = item if settle is None else settle(item)
-            except MokaError:
-                raise
-            except Exception as error:
-                raise ExecutionError(_failure(step.operation, operands, error)) from error
-            for slot in step.dropped:
-                slots[slot] = None
+        try:
+            for step, call, read, store, held, settle, dropped in self._rows:  # noqa: B007  the handler names the step
+                result = call(*read(slots))
+                if settle is not None and (held is None or result.dtype is not held):
+                    result = settle(result)
+                slots[store] = result
+                for slot in dropped:
+                    slots[slot] = None
+        except MokaError:
+            raise
+        except Exception as error:
+            raise ExecutionError(_failure(step.operation, read(slots), error)) from error
         return tuple([slots[slot] for slot in self.outputs])
 
 
-def _failure(operation: Operation, operands: list[Any], error: Exception) -> str:
+def _row(step: Step) -> tuple[Any, ...]:
+    """A step laid out for the loop that runs it: what to call, how to read operands, where to store what, when to settle, what to drop."""
+    if len(step.results) == 1:
+        (settle,) = step.settle
+        held = None if settle is None else settle.enough
+        return step, step.call, _reader(step.operands), step.results[0], held, settle, step.dropped
+    store = slice(step.results.start, step.results.stop)
+    return step, step.call, _reader(step.operands), store, None, functools.partial(_settle_all, step.settle), step.dropped
+
+
+def _reader(operands: tuple[int, ...]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """`itemgetter` gives a tuple for two and more only."""
+    if len(operands) > 1:
+        return operator.itemgetter(*operands)
+    if not operands:
+        return lambda slots: ()
+    (slot,) = operands
+
+    def one(slots: list[Any]) -> tuple[Any, ...]:
+        return (slots[slot],)
+
+    return one
+
+
+def _settle_all(settles: tuple[Settle | None, ...], results: Sequence[Any]) -> list[Any]:
+    return [item if settle is None else settle(item) for settle, item in zip(settles, results, strict=True)]
+
+
+def _failure(operation: Operation, operands: Sequence[Any], error: Exception) -> str:
     found = ", ".join(str(tuple(item.shape)) if hasattr(item, "shape") else type(item).__name__ for item in operands)
     origin = f" (from {operation.origin})" if operation.origin else ""
     return f"operation {operation}{origin} failed on inputs of shape {found or 'none'}: {type(error).__name__}: {error}"
@@ -144,20 +172,29 @@ class _Preparation:
             return None
         record = lookup(operation.type, self.opset)
         call, operands = bind(operation, record, self._is_constant, self._known, self._block)
-        settle = tuple(self.arithmetic.settle(value.type) for value in operation.outputs)
+        settle = self._settle(operation, record, operands)
         if record.folds and not operation.blocks and all(self._is_constant(operand) for operand in operands):
             self._fold(operation, call, operands, settle)
             return None
         reads = tuple([self._slot(operand) for operand in operands])
-        return Step(operation, call, reads, tuple([self._new_slot(value) for value in operation.outputs]), settle)
+        start = len(self.template)
+        for value in operation.outputs:
+            self._new_slot(value)
+        return Step(operation, call, reads, range(start, len(self.template)), settle)
+
+    def _settle(self, operation: Operation, record: OperationRecord, operands: list[Argument]) -> tuple[Settle | None, ...]:
+        """What settles each result: nothing where a bare PyTorch function, which keeps the element type of its inputs, is declared to."""
+        settles = tuple(self.arithmetic.settle(value.type) for value in operation.outputs)
+        if record.call is not None and all(settle is not None and settle.enough for settle in settles):
+            dtypes = {item.type.dtype if isinstance(item.type, TensorType) else None for item in (*operands, *operation.outputs)}
+            return settles if len(dtypes) > 1 else (None,) * len(settles)
+        return settles
 
     def _fold(self, operation: Operation, call: Call, operands: list[Argument], settle: tuple[Settle | None, ...]) -> None:
-        code = Code([self._constant(operand) for operand in operands], (), [], ())
         size = len(operands)
-        results = tuple(range(size, size + len(operation.outputs)))
-        code.template += [None] * len(results)
-        code.steps.append(Step(operation, call, tuple(range(size)), results, settle))
-        code.outputs = results
+        results = range(size, size + len(operation.outputs))
+        template = [self._constant(operand) for operand in operands] + [None] * len(results)
+        code = Code(template, (), [Step(operation, call, tuple(range(size)), results, settle)], results)
         self.constants.update(zip(operation.outputs, code(), strict=True))
 
     def _block(self, block: Block) -> tuple[Call, tuple[Argument, ...]]:

@@ -23,7 +23,7 @@ Binary: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 def unary(name: str, function: Unary, doc: str, domain: frozenset[DType] = FLOATS) -> Unary:
     """The record of an operation of one tensor, whose result has its shape and type."""
 
-    @operation("ios15", name=name, T=domain)
+    @operation("ios15", name=name, call=function, T=domain)
     def kernel(x: T) -> T:
         return function(x)
 
@@ -33,7 +33,7 @@ def unary(name: str, function: Unary, doc: str, domain: frozenset[DType] = FLOAT
 def binary(name: str, function: Binary, doc: str) -> Binary:
     """The record of an operation of two tensors of one type, which broadcast."""
 
-    @operation("ios15", name=name, T=FLOATS | INT32)
+    @operation("ios15", name=name, call=function, T=FLOATS | INT32)
     def kernel(x: T, y: T) -> T:
         return function(x, y)
 
@@ -43,7 +43,7 @@ def binary(name: str, function: Binary, doc: str) -> Binary:
 def comparison(name: str, function: Binary, doc: str) -> Binary:
     """The record of an operation that asks the same of every pair of elements of two tensors, which broadcast; the result is bool."""
 
-    @operation("ios15", name=name, T=FLOATS | INT32)
+    @operation("ios15", name=name, call=function, T=FLOATS | INT32)
     def kernel(x: T, y: T) -> Tensor:
         return function(x, y)
 
@@ -53,7 +53,7 @@ def comparison(name: str, function: Binary, doc: str) -> Binary:
 def logical(name: str, function: Binary, doc: str) -> Binary:
     """The record of an operation of two bool tensors, which broadcast."""
 
-    @operation("ios15", name=name, T=BOOL)
+    @operation("ios15", name=name, call=function, T=BOOL)
     def kernel(x: T, y: T) -> T:
         return function(x, y)
 

@@ -81,7 +81,7 @@ def _call(record: OperationRecord, fixed: dict[str, Any], flowing: list[tuple[Pa
     names = [parameter.name for parameter, _ in flowing]
     plain = all(parameter.kind in (Kind.TENSOR, Kind.STATE, Kind.LIST) for parameter, _ in flowing)
     if plain and names == list(record.parameters)[: len(names)]:
-        return functools.partial(record.kernel, **fixed) if fixed else record.kernel
+        return functools.partial(record.kernel, **fixed) if fixed else record.call or record.kernel
     return functools.partial(_rearranged, record.kernel, fixed, flowing)
 
 

@@ -164,6 +164,7 @@ class OperationRecord:
         opset: the first opset that has this version.
         kernel: the definition, on PyTorch tensors: differentiable where PyTorch is, on any device.
         domains: element types that each type variable may stand for.
+        call: what runs in the kernel's stead: one PyTorch function that does the same, where the kernel only adds its signature.
         folds: whether the result may be computed ahead where every input is constant (not so for random numbers and states).
     """
 
@@ -172,6 +173,7 @@ class OperationRecord:
     kernel: Callable[..., Any]
     domains: dict[str, Domain] = field(default_factory=dict)
     folds: bool = True
+    call: Callable[..., Any] | None = None
 
     @property
     def doc(self) -> str:
@@ -256,20 +258,22 @@ _TABLE: dict[str, list[OperationRecord]] = {}
 K = TypeVar("K", bound=Callable[..., Any])
 
 
-def operation(opset: str, *, name: str | None = None, folds: bool = True, **domains: Domain) -> Callable[[K], K]:
+def operation(
+    opset: str, *, name: str | None = None, folds: bool = True, call: Callable[..., Any] | None = None, **domains: Domain
+) -> Callable[[K], K]:
     """Enters a kernel into the table, from ``opset`` on.
 
     Args:
         opset: one of `OPSETS`.
         name: the operation's name, if the kernel's own name is not it.
-        folds: see `OperationRecord`.
+        folds, call: see `OperationRecord`.
         domains: for each type variable of the signature, the element types that it may stand for.
     """
     if opset not in OPSETS:
         raise ValueError(f"operation: opset {opset!r} is none of {', '.join(OPSETS)}")
 
     def enter(kernel: K) -> K:
-        record = OperationRecord(name or kernel.__name__.rstrip("_"), opset, kernel, domains, folds)
+        record = OperationRecord(name or kernel.__name__.rstrip("_"), opset, kernel, domains, folds, call)
         versions = _TABLE.setdefault(record.name, [])
         if any(other.opset == opset for other in versions):
             raise ValueError(f"operation {record.name!r} has two records for {opset}")
