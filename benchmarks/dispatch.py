@@ -1,4 +1,4 @@
-"""Cost of Moka's own layer: a program of 1,000 tiny operations beside the same PyTorch calls written out, in turns in one run. Aim: at most 1.5 times.
+"""Cost of Moka's own layer: 1,000 tiny operations beside the same PyTorch calls written out, in turns. Aim: at most 1.5 times.
 
 python benchmarks/dispatch.py [--rounds 200]
 """

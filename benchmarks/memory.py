@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [--megabytes 500] [--dtype fp32]
 
-Each line is the process's own anonymous memory and resident set, as the system states them in /proc/self/smaps_rollup; the first line is taken when
-PyTorch is imported and no model is loaded, so that differences are the model's.
+Each line is the process's own anonymous memory and resident set, as the system states them in /proc/self/smaps_rollup; the first line
+is taken when PyTorch is imported and no model is loaded, so that differences are the model's.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def pip(*arguments: str) -> None:
 
 def ensure() -> Path:
     """The environment's Python, with Moka (editable) and everything that its tests and examples import."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  whatever Python is on the machine runs this file
         sys.exit(f"Moka needs Python 3.11 or newer; this is {sys.version.split()[0]}")
     if STAMP.exists() and STAMP.read_text() == fingerprint():
         return PYTHON

@@ -1,7 +1,7 @@
 """A bridge for the conformance suite that spends no time on garbage: ``--bridge quick_bridge:install`` with this folder on PYTHONPATH.
 
-coremltools collects all garbage at the end of every conversion, which in the suite's large processes takes most of a test's time. Collecting
-only the youngest generation there changes no result.
+coremltools collects all garbage at the end of every conversion, which in the suite's large processes takes most of a test's time.
+Collecting only the youngest generation there changes no result.
 """
 
 from __future__ import annotations
