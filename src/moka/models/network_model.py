@@ -12,6 +12,7 @@ from moka.engines.torch_engine import TorchEngine
 from moka.errors import MokaError, ProgramError
 from moka.formats.source import ModelSource
 from moka.importers.neural_network import Network, import_network
+from moka.importers.neural_network.builder import ShapeError
 from moka.models.devices import torch_device
 from moka.models.features import Feature, MultiArrayFeature, ScalarFeature
 from moka.models.images import ImageFeature
@@ -77,12 +78,18 @@ class NetworkModel(Model):
         )
 
     def _prepare(self) -> None:
-        """Makes the network ready for its inputs as declared, so that a broken one is refused when it is loaded."""
-        shapes = [_declared_shape(feature) for feature in self.function.inputs.values()]
-        if all(shape is not None for shape in shapes):
-            try:
-                self._executable(tuple(shape for shape in shapes if shape is not None))
-            except MokaError as error:
+        """Makes the network ready for its inputs as declared, so that a broken one is refused when it is loaded.
+
+        Older networks don't say how long a sequence is, and one may not run with a sequence of one step.
+        """
+        shapes = [shape for feature in self.function.inputs.values() if (shape := _declared_shape(feature)) is not None]
+        if len(shapes) < len(self.function.inputs):
+            return
+        try:
+            self._executable(tuple(shapes))
+        except MokaError as error:
+            sequences = any(isinstance(feature, _BatchedArrayFeature) for feature in self.function.inputs.values())
+            if not (sequences and isinstance(error, ShapeError)):
                 raise type(error)(f"{self.path}: {error}") from error
 
     def _executable(self, shapes: Shapes) -> Executable:

@@ -17,13 +17,17 @@ from moka.ir.types import Dimension, ListType, TensorType, Type
 from moka.ops.shapes import ShapeInference
 from moka.ops.table import COMPUTED
 
-__all__ = ["OPSET", "NetworkBuilder"]
+__all__ = ["OPSET", "NetworkBuilder", "ShapeError"]
 
 OPSET = "CoreML8"
 """Networks are written with the newest operations that ML Programs have."""
 
 _DTYPES = {torch.float32: dtypes.FP32, torch.bool: dtypes.BOOL, torch.int32: dtypes.INT32, torch.int64: dtypes.INT32}
 _ARRAY_DTYPES = {"f": dtypes.FP32, "i": dtypes.INT32, "b": dtypes.BOOL}
+
+
+class ShapeError(ProgramError):
+    """A layer does not take blobs of the shapes that it gets; with other shapes of the model's inputs it may."""
 
 
 class NetworkBuilder:
@@ -83,7 +87,7 @@ class NetworkBuilder:
     def _append(self, kind: str, count: int, rank: int | None, dtype: str, inputs: dict[str, Any]) -> list[Value]:
         operation = Operation(kind, origin=self.origin)
         operation.inputs = {name: self._arguments(item) for name, item in inputs.items() if item is not None}
-        results = self.shapes.results(operation)
+        results = self._results(operation)
         unknown = TensorType(BY_NAME[dtype], None if rank is None else (None,) * rank)
         for index in range(count):
             known = None if results is None else results[index]
@@ -94,6 +98,12 @@ class NetworkBuilder:
                 self.shapes.note(value, known.to(torch.int32) if known.dtype is torch.int64 else known)
         self.operations.append(operation)
         return operation.outputs
+
+    def _results(self, operation: Operation) -> list[Any] | None:
+        try:
+            return self.shapes.results(operation)
+        except ProgramError as error:
+            raise ShapeError(f"{self.origin or 'network'}: {error}") from error
 
     def emit_blocks(self, kind: str, blocks: list[Block], types: Sequence[Type], /, **inputs: Any) -> list[Value]:
         """Appends an operation with nested blocks, whose results are of ``types``."""
@@ -157,7 +167,7 @@ class NetworkBuilder:
         return (item if isinstance(item, (Value, Constant)) else self.constant(item),)
 
     def _label(self, count: int, index: int) -> str:
-        return self.layer.name if self.layer is not None else "value"
+        return (self.layer.name if self.layer is not None else "") or "value"
 
     def _unique(self, name: str) -> str:
         """The name, or with a number where it is taken: layers emit several operations, and blobs may be written twice."""

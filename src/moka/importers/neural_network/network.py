@@ -11,8 +11,9 @@ from moka.errors import ProgramError, UnsupportedError
 from moka.formats import dtypes
 from moka.importers.neural_network import layers as _layers  # noqa: F401  enters the translations
 from moka.importers.neural_network.builder import OPSET, NetworkBuilder
+from moka.importers.neural_network.messages import check_enumerations
 from moka.importers.neural_network.preprocessing import preprocess
-from moka.importers.neural_network.registry import LAYERS
+from moka.importers.neural_network.registry import LAYERS, check_inputs
 from moka.importers.neural_network.weights import WeightStore
 from moka.ir.program import Block, Function, Program, Value
 from moka.ir.types import DictionaryType, TensorType, Type
@@ -152,13 +153,16 @@ def _label_constant(net: NetworkBuilder, labels: list[Any]) -> Any:
 
 def translate(net: NetworkBuilder, messages: Sequence[Any]) -> None:
     """Translates layers in order; what they write goes to ``net.blobs``."""
-    for message in messages:
+    for index, message in enumerate(messages):
         outer, net.layer = net.layer, message
         kind = message.WhichOneof("layer")
         translation = LAYERS.get(kind)
         if translation is None:
             raise UnsupportedError(f"layer {message.name!r} is of the kind {kind}, which Moka has no translation for")
-        result = translation(net, getattr(message, kind), *[_read(net, name) for name in message.input])
+        check_enumerations(getattr(message, kind), net.origin)
+        blobs = [_read(net, name, messages[index:]) for name in message.input]
+        check_inputs(translation, len(blobs), net.origin)
+        result = translation(net, getattr(message, kind), *blobs)
         results = [result] if isinstance(result, Value) else list(result)
         if len(results) != len(message.output):
             raise ProgramError(f"{net.origin} has {len(message.output)} outputs; expected {len(results)}")
@@ -166,7 +170,9 @@ def translate(net: NetworkBuilder, messages: Sequence[Any]) -> None:
         net.layer = outer
 
 
-def _read(net: NetworkBuilder, name: str) -> Value:
-    if name not in net.blobs:
-        raise ProgramError(f"{net.origin} reads the blob {name!r}, which no input and no earlier layer writes")
-    return net.blobs[name]
+def _read(net: NetworkBuilder, name: str, coming: Sequence[Any]) -> Value:
+    if name in net.blobs:
+        return net.blobs[name]
+    writer = next((message.name for message in coming if name in message.output), None)
+    late = "" if writer is None else f"; layer {writer!r} writes it, which needs this layer or comes after it"
+    raise ProgramError(f"{net.origin} reads the blob {name!r}, which no input and no earlier layer writes{late}")

@@ -11,14 +11,14 @@ bare or several as a sequence.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from functools import cache
+from inspect import Parameter, signature
+from typing import Any, TypeAlias, TypeVar
 
+from moka.errors import ProgramError
 from moka.ir.program import Value
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["LAYERS", "Translation", "layer"]
+__all__ = ["LAYERS", "Translation", "check_inputs", "layer"]
 
 Translation: TypeAlias = "Callable[..., Value | Sequence[Value]]"
 K = TypeVar("K", bound=Callable[..., Any])
@@ -37,3 +37,24 @@ def layer(*kinds: str) -> Callable[[K], K]:
         return translation
 
     return enter
+
+
+def check_inputs(translation: Translation, count: int, where: str) -> None:
+    """Refuses a layer with another number of inputs than its translation takes; ``where`` names the layer.
+
+    Raises:
+        ProgramError: it has too few or too many.
+    """
+    low, high = _inputs(translation)
+    if count < low or (high is not None and count > high):
+        wanted = f"{low} or more" if high is None else str(low) if low == high else f"{low} to {high}"
+        raise ProgramError(f"{where} has {count} inputs; expected {wanted}")
+
+
+@cache
+def _inputs(translation: Translation) -> tuple[int, int | None]:
+    """How many blobs a translation takes at least and at most; None for any number."""
+    parameters = list(signature(translation).parameters.values())[2:]
+    single = [parameter for parameter in parameters if parameter.kind is not Parameter.VAR_POSITIONAL]
+    least = sum(parameter.default is Parameter.empty for parameter in single)
+    return least, len(single) if len(single) == len(parameters) else None
