@@ -7,18 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from moka.errors import ProgramError, UnsupportedError
+from moka.errors import ProgramError
 from moka.formats import dtypes
 from moka.importers.neural_network import layers as _layers  # noqa: F401  enters the translations
 from moka.importers.neural_network.builder import OPSET, NetworkBuilder
-from moka.importers.neural_network.messages import check_enumerations
 from moka.importers.neural_network.preprocessing import preprocess
-from moka.importers.neural_network.registry import LAYERS, check_inputs
+from moka.importers.neural_network.translation import translate
 from moka.importers.neural_network.weights import WeightStore
 from moka.ir.program import Block, Function, Program, Value
 from moka.ir.types import DictionaryType, TensorType, Type
 
-__all__ = ["Network", "import_network", "translate"]
+__all__ = ["Network", "import_network"]
 
 
 @dataclass
@@ -149,30 +148,3 @@ def _classified(net: NetworkBuilder, network: Network) -> dict[str, Value]:
 
 def _label_constant(net: NetworkBuilder, labels: list[Any]) -> Any:
     return net.constant(labels) if isinstance(labels[0], str) else net.constant(labels, dtypes.INT64)
-
-
-def translate(net: NetworkBuilder, messages: Sequence[Any]) -> None:
-    """Translates layers in order; what they write goes to ``net.blobs``."""
-    for index, message in enumerate(messages):
-        outer, net.layer = net.layer, message
-        kind = message.WhichOneof("layer")
-        translation = LAYERS.get(kind)
-        if translation is None:
-            raise UnsupportedError(f"layer {message.name!r} is of the kind {kind}, which Moka has no translation for")
-        check_enumerations(getattr(message, kind), net.origin)
-        blobs = [_read(net, name, messages[index:]) for name in message.input]
-        check_inputs(translation, len(blobs), net.origin)
-        result = translation(net, getattr(message, kind), *blobs)
-        results = [result] if isinstance(result, Value) else list(result)
-        if len(results) != len(message.output):
-            raise ProgramError(f"{net.origin} has {len(message.output)} outputs; expected {len(results)}")
-        net.blobs.update(zip(message.output, results, strict=True))
-        net.layer = outer
-
-
-def _read(net: NetworkBuilder, name: str, coming: Sequence[Any]) -> Value:
-    if name in net.blobs:
-        return net.blobs[name]
-    writer = next((message.name for message in coming if name in message.output), None)
-    late = "" if writer is None else f"; layer {writer!r} writes it, which needs this layer or comes after it"
-    raise ProgramError(f"{net.origin} reads the blob {name!r}, which no input and no earlier layer writes{late}")
