@@ -15,3 +15,14 @@ def corpus() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of real models at {folder}; set MOKA_CORPUS")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` are reported as skipped where there is no CUDA device."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
