@@ -53,6 +53,14 @@ def test_takes_anything_like_an_array(doubled: moka.Model, value: Any) -> None:
     np.testing.assert_array_equal(result, [[0, 2, 4], [6, 8, 10]])
 
 
+def test_a_scalar_comes_out_as_a_vector_of_one(folder: Path) -> None:
+    module = traced(lambda x: x.sum(), torch.zeros(2, 3))
+    path = convert(module, folder / "total.mlpackage", inputs=[ct.TensorType("x", (2, 3))], outputs=[ct.TensorType("y")])
+    result = moka.load(path).predict({"x": np.arange(6).reshape(2, 3)})["y"]
+    assert result.shape == (1,)
+    assert result[0] == 15
+
+
 def test_predicts_for_a_list(doubled: moka.Model) -> None:
     results = doubled.predict([{"x": np.full((2, 3), number)} for number in range(3)])
     assert [float(result["y"][0, 0]) for result in results] == [0, 2, 4]

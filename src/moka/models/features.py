@@ -85,8 +85,8 @@ class MultiArrayFeature:
         return f"multi-array {self.dtype} {self.allowed()}"
 
     def present(self, value: Any) -> Array:
-        """A result as the declared array type; a copy, which no later prediction changes."""
-        return np.array(_numpy(value), dtype=self.dtype)
+        """A result as the declared array type; a copy, which no later prediction changes. Core ML gives a scalar as a vector of one."""
+        return np.atleast_1d(np.array(_numpy(value), dtype=self.dtype))
 
 
 @dataclass(frozen=True)
