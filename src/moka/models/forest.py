@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,14 +31,14 @@ _BLOCK = 64
 """Rows walked together, a power of two: the arrays of 500 trees then stay in the processor's second-level cache."""
 
 _COLUMN_BITS = 32
+_COLUMN_MASK = (1 << _COLUMN_BITS) - 1
 _MOST_COLUMNS = 2**25
 _MOST_NODES = 2**31
 _SMALLEST_SHARE = 500_000
 """Rows times trees from which a second thread pays."""
 
 
-@dataclass(frozen=True)
-class _Column:
+class _Column(NamedTuple):
     """What a branch looks at: a feature, or whether it equals a value."""
 
     feature: int
@@ -69,6 +69,7 @@ class Forest:
         self._equal = np.array([index for index, column in enumerate(columns) if column.equals is not None], np.int64)
         self._equals = np.array([column.equals for column in columns if column.equals is not None], dtype)[:, None]
         self._threshold = np.array(arrays.threshold, dtype)
+        self._threshold[arrays.below] = np.nextafter(self._threshold[arrays.below], dtype(-np.inf))
         child, column = np.array(arrays.child, np.int64), np.array(arrays.column, np.int64)
         self._words = {shift: (child << _COLUMN_BITS) | (column << shift) for shift in range(_BLOCK.bit_length())}
         self._roots = np.array(arrays.roots, np.int64)
@@ -98,9 +99,11 @@ class Forest:
         return result
 
     def _fill(self, result: Array, matrix: Array) -> None:
-        for start in range(0, len(matrix), _BLOCK):
-            rows = matrix[start : start + _BLOCK]
-            result[start : start + _BLOCK] = self._block(rows)
+        start = 0
+        while start < len(matrix):
+            rows = matrix[start : start + _block_size(len(matrix) - start)]
+            result[start : start + len(rows)] = self._block(rows)
+            start += len(rows)
 
     def _block(self, rows: Array) -> Array:
         """The predictions for up to `_BLOCK` rows; their number is filled up to a power of two."""
@@ -130,17 +133,28 @@ class Forest:
         for living in self._living:
             here = nodes[:living]
             next_nodes = words.take(here, mode="clip")
-            place = next_nodes & ((1 << _COLUMN_BITS) - 1)
-            place |= lane
+            place = next_nodes & _COLUMN_MASK
+            place += lane
             holds = flat.take(place, mode="clip") <= self._threshold.take(here, mode="clip")
             next_nodes >>= _COLUMN_BITS
             next_nodes += holds
-            nodes[:living] = next_nodes
+            if living == len(nodes):
+                nodes = next_nodes
+            else:
+                nodes[:living] = next_nodes
         return nodes
 
     def _sum(self, output: _Output, nodes: Array) -> Array:
         chosen = nodes if output.trees is None else nodes[output.trees] + output.shift
         return np.asarray(output.values.take(chosen, mode="clip").sum(axis=0))
+
+
+def _block_size(remaining: int) -> int:
+    """How many rows to walk next: a power of two, for blocks are filled up to one, or a little less."""
+    if remaining >= _BLOCK:
+        return _BLOCK
+    above = 1 << (remaining - 1).bit_length()
+    return remaining if above - remaining <= above // 8 else above // 2
 
 
 @dataclass
@@ -150,6 +164,7 @@ class _Arrays:
     threshold: list[float] = field(default_factory=list)
     child: list[int] = field(default_factory=list)
     column: list[int] = field(default_factory=list)
+    below: list[bool] = field(default_factory=list)
     source: list[int] = field(default_factory=list)
     roots: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
@@ -160,6 +175,7 @@ class _Arrays:
         self.threshold.append(np.nan)
         self.child.append(place)
         self.column.append(0)
+        self.below.append(False)
         self.source.append(source)
         return place
 
@@ -185,7 +201,7 @@ def build_forest(message: Any, exact: bool, where: object) -> Forest:
     dtype: type[np.floating[Any]] = np.float32 if single else np.float64
     columns: dict[_Column, int] = {}
     links = _links(nodes, where)
-    trees = [_tree(nodes, links, root, columns, dtype, where) for root in _roots(nodes, links, where)]
+    trees = [_tree(nodes, links, root, columns, where) for root in _roots(nodes, links, where)]
     if sum(len(tree.child) for tree in trees) < len(nodes):
         raise FormatError(where, "treeEnsemble: some nodes form a loop that no root leads to")
     trees.sort(key=lambda tree: -tree.depths[0])
@@ -235,7 +251,6 @@ def _tree(
     links: dict[int, tuple[int, int]],
     root: int,
     columns: dict[_Column, int],
-    dtype: type[np.floating[Any]],
     where: object,
 ) -> _Arrays:
     """One tree, laid out breadth first."""
@@ -248,10 +263,11 @@ def _tree(
             source = tree.source[place]
             if source not in links:
                 continue
-            column, threshold, exchanged = _comparison(nodes[source], dtype, where)
+            column, exchanged = _comparison(nodes[source], where)
             true, false = links[source] if not exchanged else reversed(links[source])
             tree.column[place] = columns.setdefault(column, len(columns))
-            tree.threshold[place] = threshold
+            tree.threshold[place] = nodes[source].branchFeatureValue if column.equals is None else 0.0
+            tree.below[place] = nodes[source].nodeBehavior in (_LESS, _GREATER_EQUAL)
             tree.child[place] = tree.add(false)
             below += [tree.child[place], tree.add(true)]
         level, depth = below, depth + bool(below)
@@ -259,18 +275,14 @@ def _tree(
     return tree
 
 
-def _comparison(node: Any, dtype: type[np.floating[Any]], where: object) -> tuple[_Column, float, bool]:
-    """(what is looked at, the threshold, whether the children change places) of the branch as ``x <= threshold``."""
-    feature, value, behavior = node.branchFeatureIndex, node.branchFeatureValue, node.nodeBehavior
+def _comparison(node: Any, where: object) -> tuple[_Column, bool]:
+    """(what is looked at, whether the children change places) of the branch as ``x <= threshold``."""
+    feature, behavior = node.branchFeatureIndex, node.nodeBehavior
     if feature >= _MOST_NODES:
         raise FormatError(where, f"{_name(node)}: branchFeatureIndex is {feature}")
     exchanged = behavior in (_GREATER, _GREATER_EQUAL, _NOT_EQUAL)
     low = node.missingValueTracksTrueChild != exchanged
-    if behavior in (_EQUAL, _NOT_EQUAL):
-        return _Column(feature, low, value), 0.0, exchanged
-    if behavior in (_LESS, _GREATER_EQUAL):
-        value = float(np.nextafter(dtype(value), dtype(-np.inf)))
-    return _Column(feature, low), value, exchanged
+    return _Column(feature, low, node.branchFeatureValue if behavior in (_EQUAL, _NOT_EQUAL) else None), exchanged
 
 
 def _joined(trees: list[_Arrays]) -> _Arrays:
@@ -280,14 +292,15 @@ def _joined(trees: list[_Arrays]) -> _Arrays:
         start = len(joined.child)
         joined.roots.append(start)
         joined.child += [child + start for child in tree.child]
-        for name in ("threshold", "column", "source", "depths"):
+        for name in ("threshold", "column", "below", "source", "depths"):
             getattr(joined, name).extend(getattr(tree, name))
     return joined
 
 
 def _base(message: Any, where: object) -> Array:
     count, base = message.numPredictionDimensions, list(message.basePredictionValue)
-    if count < 1 or count > max(len(base), sum(len(node.evaluationInfo) for node in message.nodes)) or len(base) not in (0, count):
+    most = len(base) or sum(len(node.evaluationInfo) for node in message.nodes)
+    if len(base) not in (0, count) or not 1 <= count <= most:
         raise FormatError(where, f"treeEnsemble: numPredictionDimensions is {count} with {len(base)} base predictions; expected as many")
     return np.array(base or [0.0] * count, np.float64)
 

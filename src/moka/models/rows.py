@@ -79,7 +79,7 @@ def _size(feature: Feature) -> int | None:
 
 
 def _columns(name: str, values: list[Any]) -> Array:
-    arrays = [np.reshape(value, -1) for value in values]
+    arrays = [value if getattr(value, "ndim", 0) == 1 else np.reshape(value, -1) for value in values]
     if len({len(array) for array in arrays}) > 1:
         raise InputError(f"input {name!r} has {', '.join(sorted({str(len(array)) for array in arrays}))} numbers in different rows")
     return np.asarray(np.concatenate(arrays), np.float64).reshape(len(values), -1)
@@ -132,22 +132,21 @@ class ClassifierOutputs:
             if found != wanted:
                 raise FormatError(where, f"output {name!r} is a {feature.summary()}, but the class labels are of type {wanted}")
 
-    def __call__(self, winners: Sequence[int] | Array, probabilities: Array | None) -> list[Row]:
+    def __call__(self, winners: Array, probabilities: Array | None) -> list[Row]:
         """One dict of outputs a row.
 
         Args:
             winners: the predicted class of each row, by its index.
             probabilities: [rows, classes]; None where the model has none.
         """
-        labels = self._labels
-        chosen = [labels[index] for index in winners]
+        labels, indices = self._labels, winners.tolist()
         if self.probabilities not in self._names or probabilities is None:
-            return [{self.label: label} for label in chosen]
+            return [{self.label: labels[index]} for index in indices]
         dictionaries = [dict(zip(labels, row, strict=True)) for row in probabilities.tolist()]
         if self.label not in self._names:
             return [{self.probabilities: item} for item in dictionaries]
-        names = (self.label, self.probabilities)
-        return [dict(zip(names, pair, strict=True)) for pair in zip(chosen, dictionaries, strict=True)]
+        first, second = self.label, self.probabilities
+        return [{first: labels[index], second: item} for index, item in zip(indices, dictionaries, strict=True)]
 
 
 class RegressorOutputs:
