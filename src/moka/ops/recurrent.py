@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from moka.ops._recurrence import returned, scan
 from moka.ops.table import FLOATS, FP32, T, operation
 
 Activation: TypeAlias = Literal["hard_sigmoid", "linear", "relu", "scaled_tanh", "sigmoid", "sigmoid_hard", "tanh"]
@@ -33,19 +34,6 @@ _ACTIVATIONS: dict[str, Function] = {
     "sigmoid_hard": _hard_sigmoid,
     "tanh": torch.tanh,
 }
-
-
-def _scan(cell: Callable[..., tuple[Tensor, ...]], x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Every step's hidden state, ``[s, b, H]``, and the last state, from ``state = cell(x[t], *state)``; ``state[0]`` is hidden."""
-    hidden = []
-    for step in x:
-        state = cell(step, *state)
-        hidden.append(state[0])
-    return torch.stack(hidden) if hidden else state[0].new_empty((0, *state[0].shape)), state
-
-
-def _returned(sequence: Tensor, hidden: Tensor, output_sequence: bool) -> Tensor:
-    return sequence if output_sequence else hidden.unsqueeze(0)
 
 
 def _ordered(gates: Tensor, *order: int) -> Tensor:
@@ -107,7 +95,7 @@ def _lstm(x: Tensor, h: Tensor, c: Tensor, weights: _Weights, gates: _Gates) -> 
         c = c if gates.clip is None else c.clamp(-gates.clip, gates.clip)
         return gates.recurrent(o + c * peephole_o) * gates.output(c), c
 
-    sequence, (h, c) = _scan(cell, torch.nn.functional.linear(x, weights.ih, weights.bias), (h, c))
+    sequence, (h, c) = scan(cell, torch.nn.functional.linear(x, weights.ih, weights.bias), (h, c))
     return sequence, h, c
 
 
@@ -149,7 +137,7 @@ def lstm(
     weights = _Weights(weight_ih, weight_hh, bias, peephole)
     if direction != "bidirectional":
         sequence, h, c = _lstm(x if direction == "forward" else x.flip(0), initial_h, initial_c, weights, gates)
-        return _returned(sequence, h, output_sequence), h, c
+        return returned(sequence, h, output_sequence), h, c
     if weight_ih_back is None or weight_hh_back is None:
         raise ValueError("direction 'bidirectional' needs weight_ih_back and weight_hh_back")
     back = _Weights(weight_ih_back, weight_hh_back, bias_back, peephole_back)
@@ -157,7 +145,7 @@ def lstm(
     sequence, h, c = _lstm(x, h.contiguous(), c.contiguous(), weights, gates)
     sequence_back, h_back, c_back = _lstm(x.flip(0), h_back.contiguous(), c_back.contiguous(), back, gates)
     h, c = torch.cat([h, h_back], -1), torch.cat([c, c_back], -1)
-    return _returned(torch.cat([sequence, sequence_back.flip(0)], -1), h, output_sequence), h, c
+    return returned(torch.cat([sequence, sequence_back.flip(0)], -1), h, output_sequence), h, c
 
 
 def _gru(
@@ -186,7 +174,7 @@ def _gru(
         recurrent = r * linear(h, weight_o, bias_o) if reset_after else linear(r * h, weight_o, bias_o)
         return ((1 - z) * output(o + recurrent) + z * h,)
 
-    sequence, (h,) = _scan(cell, linear(x, weight_ih, input_bias), (h,))
+    sequence, (h,) = scan(cell, linear(x, weight_ih, input_bias), (h,))
     return sequence, h
 
 
@@ -219,7 +207,7 @@ def gru(
     activations = (_ACTIVATIONS[recurrent_activation], _ACTIVATIONS[activation])
     taken = x if direction == "forward" else x.flip(0)
     sequence, h = _gru(taken, initial_h, weight_ih, weight_hh, bias, input_bias, activations, reset_after)
-    return _returned(sequence, h, output_sequence), h
+    return returned(sequence, h, output_sequence), h
 
 
 @operation("ios17", name="gru", T=FLOATS)
@@ -283,8 +271,8 @@ def rnn(
     if activation in _FUSED and len(x):
         parameters = [weight_ih, weight_hh] if bias is None else [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
         sequence, h = _FUSED[activation](x, initial_h[None], parameters, len(parameters) > 2, 1, 0.0, False, False, False)
-        return _returned(sequence, h[0], output_sequence), h[0]
+        return returned(sequence, h[0], output_sequence), h[0]
     function = _ACTIVATIONS[activation]
     projected = torch.nn.functional.linear(x, weight_ih, bias)
-    sequence, (h,) = _scan(lambda step, h: (function(step + h @ weight_hh.t()),), projected, (initial_h,))
-    return _returned(sequence, h, output_sequence), h
+    sequence, (h,) = scan(lambda step, h: (function(step + h @ weight_hh.t()),), projected, (initial_h,))
+    return returned(sequence, h, output_sequence), h
