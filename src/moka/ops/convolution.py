@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor
 
 from moka.errors import UnsupportedError
+from moka.ops._common import like, memoized
 from moka.ops._windows import PadType, explicit_pads, extents, flat, per_dimension, split
 from moka.ops.table import FLOATS, UINT8, Ints, T, U, operation
 
@@ -30,15 +30,23 @@ def conv(
     x: [n, c_in, *d], weight: [c_out, c_in / groups, *k], bias: [c_out]; result: [n, c_out, *d_out] with
     d_out = floor((d + pad_before + pad_after - (k - 1) * dilation - 1) / stride) + 1. `pad` counts for `pad_type="custom"` alone.
     """
-    rank = x.dim() - 2
-    strides, dilations = per_dimension(strides, rank), per_dimension(dilations, rank)
-    pads = explicit_pads(pad_type, pad, x.shape[2:], extents(weight.shape[2:], dilations), strides)
+    strides, dilations, padding, around = _plan(pad_type, pad, strides, dilations, x.shape[2:], weight.shape[2:])
+    if around is not None:
+        x = torch.nn.functional.pad(x, around)
+    return torch.convolution(x, like(x, weight), like(x, bias), strides, padding, dilations, False, [0] * len(strides), groups)
+
+
+_Plan: TypeAlias = tuple[Ints, Ints, list[int], list[int] | None]
+
+
+@memoized
+def _plan(pad_type: str, pad: Ints | None, strides: Ints | None, dilations: Ints | None, sizes: Ints, kernel: Ints) -> _Plan:
+    """Strides, dilations, the padding that PyTorch's convolution is to do, and what must be put around x before, if anything."""
+    strides, dilations = per_dimension(strides, len(sizes)), per_dimension(dilations, len(sizes))
+    pads = explicit_pads(pad_type, pad, sizes, extents(kernel, dilations), strides)
     if all(before == after >= 0 for before, after in pads):
-        padding = [before for before, _ in pads]
-    else:
-        x, padding = torch.nn.functional.pad(x, flat(pads)), [0] * rank
-    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-    return torch.convolution(x, weight, bias, strides, padding, dilations, False, [0] * rank, groups)
+        return strides, dilations, [before for before, _ in pads], None
+    return strides, dilations, [0] * len(sizes), flat(pads)
 
 
 @operation("ios15", T=FLOATS, U=UINT8)
@@ -89,16 +97,35 @@ def conv_transpose(
     to a canvas of (d - 1) * stride + (k - 1) * dilation + 1, of which the result is a window: all of it for `valid`, without `pad`
     for `custom`, d * stride elements in its middle for `same` and `same_lower`. `output_shape` sets the window's size.
     """
-    rank = x.dim() - 2
-    strides, dilations = per_dimension(strides, rank), per_dimension(dilations, rank)
-    extent = extents(weight.shape[2:], dilations)
-    canvas = [(d - 1) * s + e for d, s, e in zip(x.shape[2:], strides, extent, strict=True)]
-    starts, sizes = _canvas_window(pad_type, pad, output_shape, canvas, [d * s for d, s in zip(x.shape[2:], strides, strict=True)])
-    missing = [start + size - whole for start, size, whole in zip(starts, sizes, canvas, strict=True)]
+    sizes, kernel = x.shape[2:], weight.shape[2:]
+    strides, dilations, cropped, extra, window = _transposed_plan(pad_type, pad, output_shape, strides, dilations, sizes, kernel)
+    result = torch.convolution(x, like(x, weight), like(x, bias), strides, cropped, dilations, True, extra, groups)
+    for axis, start, size in window:
+        result = result.narrow(axis, start, size)
+    return result
+
+
+_TransposedPlan: TypeAlias = tuple[Ints, Ints, list[int], list[int], list[tuple[int, int, int]]]
+
+
+@memoized
+def _transposed_plan(
+    pad_type: str, pad: Ints | None, output_shape: Ints | None, strides: Ints | None, dilations: Ints | None, sizes: Ints, kernel: Ints
+) -> _TransposedPlan:
+    """Strides, dilations, what PyTorch's convolution is to crop on both sides and add at the end, and the windows to cut out then.
+
+    A window is an axis, a start and a size.
+    """
+    strides, dilations = per_dimension(strides, len(sizes)), per_dimension(dilations, len(sizes))
+    canvas = [(d - 1) * s + e for d, s, e in zip(sizes, strides, extents(kernel, dilations), strict=True)]
+    starts, wanted = _canvas_window(pad_type, pad, output_shape, canvas, [d * s for d, s in zip(sizes, strides, strict=True)])
+    missing = [start + size - whole for start, size, whole in zip(starts, wanted, canvas, strict=True)]
     cropped = [max(0, min(start, -lack)) for start, lack in zip(starts, missing, strict=True)]
-    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-    result = torch.convolution(x, weight, bias, strides, cropped, dilations, True, [max(0, lack) for lack in missing], groups)
-    return _narrow(result, [start - crop for start, crop in zip(starts, cropped, strict=True)], sizes)
+    extra = [max(0, lack) for lack in missing]
+    given = [whole - 2 * crop + more for whole, crop, more in zip(canvas, cropped, extra, strict=True)]
+    ranges = zip(starts, cropped, wanted, given, strict=True)
+    window = [(axis, start - crop, size) for axis, (start, crop, size, have) in enumerate(ranges, start=2) if size != have]
+    return strides, dilations, cropped, extra, window
 
 
 def _canvas_window(
@@ -117,10 +144,3 @@ def _canvas_window(
         cut = (max(0, whole - size) for whole, size in zip(canvas, sizes, strict=True))
         return [split(amount, lower=pad_type == "same_lower")[0] for amount in cut], sizes
     return [before for before, _ in explicit], sizes
-
-
-def _narrow(x: Tensor, starts: list[int], sizes: list[int]) -> Tensor:
-    for axis, (start, size) in enumerate(zip(starts, sizes, strict=True), start=2):
-        if x.shape[axis] != size:
-            x = x.narrow(axis, start, size)
-    return x

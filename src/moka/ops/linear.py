@@ -24,7 +24,8 @@ def linear(x: T, weight: U, bias: U | None = None) -> T:
 
     x: [*d, d_in], weight: [d_out, d_in], bias: [d_out]; result: [*d, d_out].
     """
-    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    if weight.dtype is not x.dtype:
+        weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
     if x.is_floating_point():
         return torch.nn.functional.linear(x, weight, bias)
     product = _product(x, weight.t())
@@ -43,7 +44,7 @@ def matmul(x: T, y: U, *, transpose_x: bool = False, transpose_y: bool = False) 
         x = x.mT
     if transpose_y and y.dim() > 1:
         y = y.mT
-    if x.dtype != y.dtype:
+    if x.dtype is not y.dtype:
         wide = torch.promote_types(x.dtype, y.dtype)
         x, y = x.to(wide), y.to(wide)
     return _product(x, y)

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
+from moka.ops._common import like, memoized
 from moka.ops.table import FLOATS, Ints, T, U, operation
-
-
-def _like(x: Tensor, parameter: Tensor | None) -> Tensor | None:
-    """A parameter in the dtype of ``x``, from which its own may differ."""
-    return None if parameter is None else parameter.to(x.dtype)
 
 
 @operation("ios17", T=FLOATS, U=FLOATS)
@@ -21,8 +16,7 @@ def batch_norm(x: T, mean: U, variance: U, gamma: U | None = None, beta: U | Non
 
     x: [n, c, *d]; mean, variance, gamma, beta: [c].
     """
-    statistics = mean.to(x.dtype), variance.to(x.dtype)
-    return torch.batch_norm(x, _like(x, gamma), _like(x, beta), *statistics, False, 0.0, epsilon, torch.backends.cudnn.enabled)
+    return torch.batch_norm(x, like(x, gamma), like(x, beta), like(x, mean), like(x, variance), False, 0.0, epsilon, True)
 
 
 @operation("ios17", T=FLOATS, U=FLOATS)
@@ -32,7 +26,7 @@ def instance_norm(x: T, gamma: U | None = None, beta: U | None = None, *, epsilo
 
     x: [n, c, *d]; gamma, beta: [c].
     """
-    return torch.instance_norm(x, _like(x, gamma), _like(x, beta), None, None, True, 0.0, epsilon, torch.backends.cudnn.enabled)
+    return torch.instance_norm(x, like(x, gamma), like(x, beta), None, None, True, 0.0, epsilon, True)
 
 
 @operation("ios17", T=FLOATS)
@@ -53,13 +47,18 @@ def layer_norm(x: T, gamma: U | None = None, beta: U | None = None, *, axes: Int
 
     gamma and beta have the sizes of x along `axes`, in the order of x's dimensions.
     """
-    last = x.dim()
-    dims = list(range(last)) if axes is None else sorted(axis % last for axis in axes)
-    trailing = list(range(last - len(dims), last))
+    count, dims, trailing = _normalized_dims(axes, x.dim())
     if dims != trailing:
         x = x.movedim(dims, trailing)
-    result = functional.layer_norm(x, x.shape[last - len(dims) :], _like(x, gamma), _like(x, beta), epsilon)
+    result = torch.layer_norm(x, x.shape[x.dim() - count :], like(x, gamma), like(x, beta), epsilon)
     return result if dims == trailing else result.movedim(trailing, dims)
+
+
+@memoized
+def _normalized_dims(axes: Ints | None, rank: int) -> tuple[int, Ints, Ints]:
+    """How many dimensions are normalized, which, and the last ones, where PyTorch wants them."""
+    dims = tuple(range(rank)) if axes is None else tuple(sorted(axis % rank for axis in axes))
+    return len(dims), dims, tuple(range(rank - len(dims), rank))
 
 
 @operation("ios17", T=FLOATS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
 
+from moka.ops._common import memoized
 from moka.ops._windows import Pads, PadType, explicit_pads, flat, per_dimension
 from moka.ops.table import FLOATS, Ints, T, operation
 
@@ -17,7 +19,7 @@ _AVERAGE: dict[int, Callable[..., Any]] = {1: functional.avg_pool1d, 2: function
 _MAXIMUM: dict[int, Callable[..., Any]] = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Windows:
     """Where the windows lie.
 
@@ -31,7 +33,7 @@ class _Windows:
     pads: Pads
     overhang: Sequence[int]
 
-    @property
+    @cached_property
     def symmetric(self) -> list[int] | None:
         """The padding where PyTorch's own argument can say it: the same on both sides, at most half a window, no overhang."""
         fits = all(before == after >= 0 and 2 * before <= size for (before, after), size in zip(self.pads, self.kernel, strict=True))
@@ -43,8 +45,9 @@ class _Windows:
         return functional.pad(x, flat(pads), value=value)
 
 
-def _windows(x: Tensor, kernel: Ints, strides: Ints | None, pad_type: str, pad: Ints | None, ceil_mode: bool) -> _Windows:
-    sizes, steps = x.shape[2:], per_dimension(strides, x.dim() - 2)
+@memoized
+def _windows(sizes: Ints, kernel: Ints, strides: Ints | None, pad_type: str, pad: Ints | None, ceil_mode: bool) -> _Windows:
+    steps = per_dimension(strides, len(sizes))
     pads = explicit_pads(pad_type, pad, sizes, kernel, steps)
     overhang = [0] * len(sizes)
     if ceil_mode:
@@ -70,7 +73,7 @@ def max_pool(
     x: [n, c, *d]; result: [n, c, *d_out] with d_out = floor((d + pad_before + pad_after - kernel) / stride) + 1, or the ceiling of the
     quotient with `ceil_mode`, less a window that would start in the padding after x.
     """
-    windows = _windows(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    windows = _windows(x.shape[2:], kernel_sizes, strides, pad_type, pad, ceil_mode)
     pool, padding = _MAXIMUM[x.dim() - 2], windows.symmetric
     if padding is None:
         x, padding = windows.padded(x, -math.inf), [0] * (x.dim() - 2)
@@ -93,7 +96,7 @@ def avg_pool(
 
     Shapes as for `max_pool`. What `ceil_mode` reaches beyond the padding is never counted.
     """
-    windows = _windows(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    windows = _windows(x.shape[2:], kernel_sizes, strides, pad_type, pad, ceil_mode)
     pool, padding = _AVERAGE[x.dim() - 2], windows.symmetric
     if padding is not None:
         fast: Tensor = pool(x, kernel_sizes, windows.strides, padding, False, not exclude_padding_from_average)
@@ -110,7 +113,7 @@ def l2_pool(
     x: T, *, kernel_sizes: Ints, strides: Ints | None = None, pad_type: PadType, pad: Ints | None = None, ceil_mode: bool = False
 ) -> T:
     """Euclidean norm of each window: sqrt(sum(x ** 2)), padding counted as zeros. Shapes as for `max_pool`."""
-    windows = _windows(x, kernel_sizes, strides, pad_type, pad, ceil_mode)
+    windows = _windows(x.shape[2:], kernel_sizes, strides, pad_type, pad, ceil_mode)
     squares = windows.padded(x, 0).float().square()
     mean: Tensor = _AVERAGE[x.dim() - 2](squares, kernel_sizes, windows.strides)
     return (mean * math.prod(kernel_sizes)).sqrt().to(x.dtype)
