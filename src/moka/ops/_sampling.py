@@ -63,7 +63,7 @@ def resized(x: Tensor, sizes: Sequence[int], mode: str) -> Tensor:
         result = functional.interpolate(flat, tuple(sizes), mode=_INTERPOLATION[rank], align_corners=aligned)
         return result.reshape(*x.shape[:-rank], *sizes)
     for axis, count in enumerate(sizes, start=x.dim() - rank):
-        if x.shape[axis] != count:
+        if x.shape[axis] != count or mode == "OFFSET_CORNERS":  # the other grids of as many points as pixels are the pixels
             x = _along(x, axis, _axis_grid(mode, x.shape[axis], count, x.device))
     return x
 

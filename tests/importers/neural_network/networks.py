@@ -26,7 +26,11 @@ def noise(*shape: int) -> Array:
 
 
 def built(shapes: dict[str, Sequence[int]], build: Build, outputs: Sequence[str] = ("y",), *, exact: bool = False, **options: Any) -> Any:
-    """The specification of a network with the given inputs; ``build`` adds its layers. ``exact``: arrays of any rank, as from version 4 on."""
+    """The specification of a network with the given inputs, whose layers ``build`` adds.
+
+    Args:
+        exact: whether arrays are of any rank, as from version 4 of the specification on.
+    """
     features = [(name, datatypes.Array(*shape)) for name, shape in shapes.items()]
     builder = NeuralNetworkBuilder(features, [(name, None) for name in outputs], disable_rank5_shape_mapping=exact, **options)
     build(builder)

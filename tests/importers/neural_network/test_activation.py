@@ -12,7 +12,7 @@ from torch.nn import functional
 from tests.importers.neural_network.networks import both, check, noise
 
 X = noise(2, 3, 4, 5) * 2
-ALPHA, BETA = np.float32([0.25, -0.5, 2.0]), np.float32([1.5, 0.5, -1.0])
+ALPHA, BETA = np.array([[0.25, -0.5, 2.0], [1.5, 0.5, -1.0]], np.float32)
 
 ACTIVATIONS: dict[str, tuple[Any, Any]] = {
     "LINEAR": ([2.0, -0.5], lambda x: torch.lerp(torch.tensor(-0.5), torch.tensor(1.5), x)),
@@ -42,7 +42,7 @@ def test_activation(name: str) -> None:
 
 def test_one_slope_for_all_channels() -> None:
     def build(builder: Any) -> None:
-        builder.add_activation("a", "PRELU", "x", "y", np.float32([0.3]))
+        builder.add_activation("a", "PRELU", "x", "y", np.array([0.3], np.float32))
 
     both(X, build, functional.prelu(torch.tensor(X), torch.tensor([0.3])))
 

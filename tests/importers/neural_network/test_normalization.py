@@ -33,7 +33,12 @@ def test_batch_normalization_with_given_statistics() -> None:
 def test_batch_normalization_with_statistics_of_the_batch() -> None:
     x, gamma, beta = tensors(X, GAMMA, BETA)
     expected = functional.batch_norm(x, None, None, gamma, beta, training=True, eps=0.01)
-    both(X, batchnorm(compute_mean_var=True, epsilon=0.01), expected)
+
+    def build(builder: Any) -> None:
+        batchnorm(mean=MEAN, variance=VARIANCE, epsilon=0.01)(builder)
+        builder.spec.neuralNetwork.layers[0].batchnorm.computeMeanVar = True
+
+    both(X, build, expected)
 
 
 def test_batch_normalization_with_statistics_of_each_instance() -> None:
@@ -59,10 +64,8 @@ def test_batch_normalization_of_a_single_image_and_its_default_epsilon() -> None
 def test_mean_and_variance_normalization(across: bool, variance: bool) -> None:
     x = torch.tensor(X)
     axes = (-3, -2, -1) if across else (-2, -1)
-    if variance:
-        expected = functional.layer_norm(x, x.shape[axes[0] :], eps=0.1)
-    else:
-        expected = x - torch.mean(x, axes, keepdim=True)
+    whole = functional.layer_norm(x, x.shape[axes[0] :], eps=0.1)
+    expected = whole if variance else x - torch.mean(x, axes, keepdim=True)
     both(X, lambda builder: builder.add_mvn("m", "x", "y", across, variance, 0.1), expected)
 
 

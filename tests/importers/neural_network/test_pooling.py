@@ -48,14 +48,14 @@ def test_pooling(kind: str, padding: str, options: dict[str, Any], pads: tuple[i
 @pytest.mark.parametrize("pad", [(1, 1), (0, 1), (1, 0)])
 @pytest.mark.parametrize("kind", ["MAX", "AVERAGE", "AVERAGE-EXCLUDED"])
 def test_the_last_pixel_is_included(kind: str, pad: tuple[int, int], size: tuple[int, int]) -> None:
-    """PyTorch's ceil_mode is the rule of Caffe, which the format took over: windows may overhang, but none starts in the padding after x."""
+    """PyTorch's ceil_mode is Caffe's rule, which the format took over: windows may overhang, but none starts in the padding after x."""
     x = noise(1, 2, *size)
-    tensor, options = torch.tensor(x), {"padding": pad, "ceil_mode": True}
+    tensor = torch.tensor(x)
     if kind == "MAX":
-        expected = functional.max_pool2d(tensor, 3, 2, **options)
+        expected = functional.max_pool2d(tensor, 3, 2, pad, ceil_mode=True)
     else:
-        expected = functional.avg_pool2d(tensor, 3, 2, count_include_pad=kind == "AVERAGE", **options)
-    options = {"padding_top": pad[0], "padding_bottom": pad[0], "padding_left": pad[1], "padding_right": pad[1]}
+        expected = functional.avg_pool2d(tensor, 3, 2, pad, True, kind == "AVERAGE")
+    options: dict[str, Any] = {"padding_top": pad[0], "padding_bottom": pad[0], "padding_left": pad[1], "padding_right": pad[1]}
     excluded = kind == "AVERAGE-EXCLUDED"
     both(x, lambda builder: pooled(builder, kind.split("-")[0], "INCLUDE_LAST_PIXEL", exclude_pad_area=excluded, **options), expected)
 

@@ -36,7 +36,7 @@ class WeightStore:
         """A message with one number for each channel, or one for all of them, as an array [channels]."""
         single = len(message.floatValue) == 1 or len(message.float16Value) == 2 or _is_one_code(message, channels)
         count = 1 if single else channels
-        return np.broadcast_to(self.read(message, (count,), where), (channels,))
+        return np.broadcast_to(self.read(message, (count,), where), (channels,)).copy()
 
 
 def _is_one_code(message: Any, channels: int) -> bool:
