@@ -25,6 +25,10 @@ def _whole(divide: Callable[[Tensor, Tensor], Tensor], real: Binary) -> Binary:
     return function
 
 
+def _exp2(x: Tensor) -> Tensor:
+    return torch.exp2(x) if x.is_floating_point() else torch.pow(2, x)  # exp2 makes floats of integers
+
+
 def _truncated(x: Tensor, y: Tensor) -> Tensor:
     return torch.div(x, y, rounding_mode="trunc")
 
@@ -77,7 +81,7 @@ cos = unary("cos", torch.cos, "Cosine of x, in radians.")
 cosh = unary("cosh", torch.cosh, "Hyperbolic cosine: (e^x + e^-x) / 2.")
 erf = unary("erf", torch.erf, "Gauss error function: 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x.")
 exp = unary("exp", torch.exp, "Exponential: e^x.")
-exp2 = unary("exp2", torch.exp2, "Power of two: 2^x; of integers rounded toward zero.", FLOATS | INT32)
+exp2 = unary("exp2", _exp2, "Power of two: 2^x; of integers rounded toward zero.", FLOATS | INT32)
 floor = unary("floor", torch.floor, "The next integer toward negative infinity.")
 round_ = unary("round", torch.round, "The nearest integer, halves to the even one: 0.5 to 0, 1.5 to 2.")
 sign = unary("sign", torch.sign, "-1, 0 or 1, as x is negative, zero or positive.", FLOATS | INT32)
