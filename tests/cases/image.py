@@ -141,6 +141,7 @@ BILINEAR = [
     resized("ALIGN_CORNERS", 1, 7, lambda: X[:, :, 2:3]),
     resized("OFFSET_CORNERS", 9, 4, lambda: whole_roi_align(X, 9, 4)),
     resized("OFFSET_CORNERS", 1, 14, lambda: whole_roi_align(X, 1, 14)),
+    resized("OFFSET_CORNERS", 5, 7, lambda: whole_roi_align(X, 5, 7)),
     resized("UNALIGN_CORNERS", 1, 5, line(0, 0.1, 0.5, 0.9, 1), x=PAIR, note="example_unalign"),
     resized("STRICT_ALIGN_CORNERS", 1, 5, line(0, 0.25, 0.5, 0.75, 1), x=PAIR, note="example_strict"),
     resized("DEFAULT", 1, 5, line(0, 0.4, 0.8, 1, 1), x=PAIR, note="example_default"),

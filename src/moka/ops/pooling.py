@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -19,25 +18,21 @@ _AVERAGE: dict[int, Callable[..., Any]] = {1: functional.avg_pool1d, 2: function
 _MAXIMUM: dict[int, Callable[..., Any]] = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Windows:
     """Where the windows lie.
 
     Attributes:
         pads: padding as the program states it.
         overhang: elements that the last window reaches past the padding in each dimension, under ``ceil_mode``.
+        symmetric: the padding, where PyTorch's own argument can say it: the same on both sides, at most half a window, no overhang.
     """
 
     kernel: Sequence[int]
     strides: Sequence[int]
     pads: Pads
     overhang: Sequence[int]
-
-    @cached_property
-    def symmetric(self) -> list[int] | None:
-        """The padding where PyTorch's own argument can say it: the same on both sides, at most half a window, no overhang."""
-        fits = all(before == after >= 0 and 2 * before <= size for (before, after), size in zip(self.pads, self.kernel, strict=True))
-        return [before for before, _ in self.pads] if fits and not any(self.overhang) else None
+    symmetric: list[int] | None
 
     def padded(self, x: Tensor, value: float) -> Tensor:
         """``x`` with everything around it that a window touches."""
@@ -52,7 +47,9 @@ def _windows(sizes: Ints, kernel: Ints, strides: Ints | None, pad_type: str, pad
     overhang = [0] * len(sizes)
     if ceil_mode:
         overhang = [_overhang(*item) for item in zip(sizes, kernel, steps, pads, strict=True)]
-    return _Windows(kernel, steps, pads, overhang)
+    fits = all(before == after >= 0 and 2 * before <= size for (before, after), size in zip(pads, kernel, strict=True))
+    symmetric = [before for before, _ in pads] if fits and not any(overhang) else None
+    return _Windows(kernel, steps, pads, overhang, symmetric)
 
 
 def _overhang(size: int, kernel: int, stride: int, pads: tuple[int, int]) -> int:
