@@ -23,8 +23,9 @@ HEAD = """# Operations
 
 Written by `scripts/coverage.py` from the table of operations (`moka.ops`) and from its cases (`tests/cases`); don't edit it.
 
-{names} operations of ML Programs in {versions} versions, checked by {cases} cases. A version holds from its opset on until the next one:
-{opsets}. Types are those that a type variable of the operation's signature may stand for; "any" is for operations without one.
+{names} operations in {versions} versions, checked by {cases} cases: those of ML Programs and, named `nn_`, those that layers of neural
+networks need beside them. A version holds from its opset on until the next one: {opsets}.
+Types are those that a type variable of the operation's signature may stand for; "any" is for operations without one.
 Each case runs as a program in fp32 and in fp16, with its inputs computed and constant, and in the numerics of a device; *cases* counts
 those that run the version's kernel, be it for another opset.
 
