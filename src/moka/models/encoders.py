@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,13 @@ class DictVectorizer(Transformer):
         if field is None:
             raise FormatError(self.path, "has no keys; expected stringToIndex or int64ToIndex")
         self.indices = {key: index for index, key in enumerate(getattr(self._message, field).vector)}
+        self._follow_keys("int64" if field == "int64ToIndex" else "string")
+
+    def _follow_keys(self, key: str) -> None:
+        """Makes the input's keys those of the model: coremltools' converter describes integers as strings."""
+        if isinstance(self._input, DictionaryFeature) and self._input.key != key:
+            inputs = {self._input.name: replace(self._input, key=key)}
+            self.function = replace(self.function, inputs=inputs)
 
     def _transform(self, value: dict[Any, float]) -> Any:
         known = {self.indices[key]: number for key, number in value.items() if key in self.indices}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from moka.errors import FormatError, MokaError
 from moka.formats.source import ModelSource
-from moka.models.features import Feature
+from moka.models.features import DictionaryFeature, Feature
 from moka.models.kinds import model_class
 from moka.models.model import ComputeUnits, Model, Numerics
 from moka.models.parts import stages
@@ -36,9 +38,19 @@ class PipelineModel(BatchModel):
             takes = self.stages[name].function.inputs
             if missing := [key for key, feature in takes.items() if key not in known and not feature.optional]:
                 raise FormatError(self.path, f"stage {name!r} takes {missing[0]!r}, which is no input and no stage before it gives")
+            self._follow_keys(takes)
             known.update(self.stages[name].function.outputs)
         if missing := [name for name in self.function.outputs if name not in known]:
             raise FormatError(self.path, f"output {missing[0]!r}: no stage of the pipeline gives it")
+
+    def _follow_keys(self, takes: Mapping[str, Feature]) -> None:
+        """Takes dictionaries with the keys that the stage takes: coremltools' converter describes integers as strings."""
+        inputs = dict(self.function.inputs)
+        for name, feature in self.function.inputs.items():
+            taken = takes.get(name)
+            if isinstance(feature, DictionaryFeature) and isinstance(taken, DictionaryFeature):
+                inputs[name] = replace(feature, key=taken.key)
+        self.function = replace(self.function, inputs=inputs)
 
     def _absent(self, feature: Feature) -> Any:
         return None  # the stage that takes it knows what stands for it

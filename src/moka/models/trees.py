@@ -60,8 +60,8 @@ class TreeEnsembleRegressor(_TreeEnsemble):
 class TreeEnsembleClassifier(_TreeEnsemble):
     """Trees that predict a class.
 
-    One dimension for two classes is the probability of the second, which is predicted from one half on; else every class has its
-    dimension, and the largest wins.
+    One dimension for two classes is the probability of the second; else every class has its dimension. The most probable class is
+    predicted, among equals the first, as scikit-learn and XGBoost do it.
     """
 
     def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
@@ -76,5 +76,5 @@ class TreeEnsembleClassifier(_TreeEnsemble):
     def _predict_batch(self, rows: list[Row]) -> list[Row]:
         scores = self._scores(rows)
         if self._binary:
-            return self._outputs((scores[:, 0] >= 0.5).astype(int), np.concatenate([1 - scores, scores], axis=1))
+            return self._outputs((scores[:, 0] > 0.5).astype(int), np.concatenate([1 - scores, scores], axis=1))
         return self._outputs(scores.argmax(axis=1), scores)
