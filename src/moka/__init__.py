@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from moka.models.summary import ModelSummary, inspect
     from moka.models.validate import Problem, validate
     from moka.models.values import random_inputs, read_inputs, read_value, write_value
+    from moka.ops.custom import custom_layer
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "bridge",
+    "custom_layer",
     "inspect",
     "load",
     "metadata",
@@ -63,6 +65,7 @@ _HOMES = {
     "ModelState": "moka.models.model",
     "ModelSummary": "moka.models.summary",
     "Problem": "moka.models.validate",
+    "custom_layer": "moka.ops.custom",
     "inspect": "moka.models.summary",
     "load": "moka.models.model",
     "metadata": "moka.models.metadata",

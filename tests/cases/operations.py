@@ -25,7 +25,7 @@ from moka.engines.torch_engine import TorchEngine
 from moka.formats import dtypes
 from moka.formats.dtypes import BY_NAME
 from moka.ir.program import Argument, Constant, Operation, Value
-from moka.ir.types import ListType, StateType, TensorType
+from moka.ir.types import ListType, OpaqueType, StateType, TensorType
 from moka.ops.table import Kind, State, lookup
 
 
@@ -106,6 +106,8 @@ def constant(value: Any) -> Constant:
     if isinstance(value, Fixed):
         array = np.asarray(value.array)
         return Constant(TensorType(BY_NAME[value.dtype or _name(array)], array.shape), array)
+    if callable(value):
+        return Constant(OpaqueType(str(value)), value)
     if isinstance(value, str):
         return Constant(TensorType(dtypes.STRING, ()), value)
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], str):

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from moka.formats.dtypes import DType
 
-__all__ = ["DictionaryType", "Dimension", "ListType", "StateType", "TensorType", "TupleType", "Type", "compatible_shapes"]
+__all__ = ["DictionaryType", "Dimension", "ListType", "OpaqueType", "StateType", "TensorType", "TupleType", "Type", "compatible_shapes"]
 
 Dimension: TypeAlias = int | str | None
 """A constant size, a symbol's name (equal names are equal sizes), or None: unknown until the program runs."""
@@ -87,7 +87,17 @@ class DictionaryType:
         return f"dict<{self.key}, {self.value}>"
 
 
-Type: TypeAlias = TensorType | StateType | ListType | TupleType | DictionaryType
+@dataclass(frozen=True, slots=True)
+class OpaqueType:
+    """A Python object that Moka put into a program, such as what computes a custom layer; no file holds one."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"opaque<{self.name}>"
+
+
+Type: TypeAlias = TensorType | StateType | ListType | TupleType | DictionaryType | OpaqueType
 
 
 def compatible_shapes(a: tuple[Dimension, ...] | None, b: tuple[Dimension, ...] | None) -> bool:

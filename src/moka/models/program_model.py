@@ -8,6 +8,7 @@ from moka.engines.base import Segment
 from moka.engines.torch_engine import TorchEngine
 from moka.errors import InputError, ProgramError, UnknownOperationError
 from moka.formats.source import ModelSource
+from moka.importers.custom_operations import bind_custom_operations
 from moka.importers.ml_program import import_program
 from moka.ir.program import Function
 from moka.models.devices import torch_device
@@ -23,6 +24,7 @@ class ProgramModel(Model):
         super().__init__(source, compute_units, function)
         self.program = import_program(source)
         body = self._function()
+        bind_custom_operations(body)
         engine = TorchEngine(torch_device(compute_units), numerics)
         _check_operations(source, body, engine)
         self.executable = engine.compile(Segment.of(body))
