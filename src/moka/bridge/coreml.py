@@ -102,7 +102,7 @@ class _MLModelProxy:
         """One prediction: outputs by name."""
         with runtime_errors():
             started = time.perf_counter_ns()
-            outputs: dict[str, Any] = self._model.predict(data, None if state is None else state.state)
+            outputs: dict[str, Any] = self._model.predict(self._truncated(data), None if state is None else state.state)
             self._predict_duration = time.perf_counter_ns() - started
             return outputs
 
@@ -110,7 +110,7 @@ class _MLModelProxy:
         """Predictions for a list of inputs, in its order."""
         with runtime_errors():
             started = time.perf_counter_ns()
-            outputs: list[dict[str, Any]] = self._model.predict(data)
+            outputs: list[dict[str, Any]] = self._model.predict([self._truncated(item) for item in data])
             self._predict_duration = time.perf_counter_ns() - started
             return outputs
 
@@ -130,6 +130,18 @@ class _MLModelProxy:
     def get_last_predict_duration_in_nano_seconds(self) -> int | None:
         """How long the last prediction, or list of them, took; None before the first."""
         return self._predict_duration
+
+    def _truncated(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The inputs, with fractions cut off where the model takes integers: Core ML does so without a word, Moka's own API refuses."""
+        import numpy as np
+
+        inputs = self._model.function.inputs
+        return {
+            name: np.trunc(value)
+            if isinstance(value, np.ndarray) and value.dtype.kind == "f" and getattr(inputs.get(name), "dtype", "").startswith("int")
+            else value
+            for name, value in data.items()
+        }
 
     def _compile(self) -> Path:
         self._compiled = compiled.compile_copy(self._source)

@@ -67,6 +67,15 @@ class MultiArrayFeature:
             return len(shape) == len(self.ranges) and all(map(within, shape, self.ranges))
         return not self.shape or shape == self.shape
 
+    def _outside(self, shape: tuple[int, ...]) -> str:
+        """The first axis that is out of its range, in Core ML's own words."""
+        if len(shape) == len(self.ranges):
+            for axis, (size, bounds) in enumerate(zip(shape, self.ranges, strict=True)):
+                if not within(size, bounds):
+                    low, high = bounds
+                    return f": Size ({size}) of dimension ({axis}) is not in allowed range ({low}..{-1 if high is None else high})"
+        return ""
+
     def coerce(self, value: Any) -> Array:
         """The value as an array of the declared type and an allowed shape.
 
@@ -74,7 +83,9 @@ class MultiArrayFeature:
         """
         array = as_array(self.name, value)
         if not self.accepts(array.shape):
-            raise InputError(f"input {self.name!r} has shape {_shape_text(array.shape)}; expected {self.allowed()}")
+            raise InputError(
+                f"input {self.name!r} has shape {_shape_text(array.shape)}; expected {self.allowed()}{self._outside(array.shape)}"
+            )
         return _converted(self.name, array, np.dtype(self.dtype))
 
     def absent(self) -> Array:

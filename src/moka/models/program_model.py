@@ -11,8 +11,10 @@ from moka.formats.source import ModelSource
 from moka.importers.custom_operations import bind_custom_operations
 from moka.importers.ml_program import import_program
 from moka.ir.program import Function
+from moka.ir.verify import verify
 from moka.models.devices import torch_device
 from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.ops.check import check_program
 
 __all__ = ["ProgramModel"]
 
@@ -27,6 +29,8 @@ class ProgramModel(Model):
         bind_custom_operations(body)
         engine = TorchEngine(torch_device(compute_units), numerics)
         _check_operations(source, body, engine)
+        verify(self.program)
+        check_program(self.program)
         self.executable = engine.compile(Segment.of(body))
 
     def make_state(self) -> ModelState:
@@ -65,8 +69,8 @@ def _check_operations(source: ModelSource, function: Function, engine: TorchEngi
         for reason in engine.reasons(operation, function.opset):
             problems.setdefault(reason, []).append(operation.name)
     if problems:
-        lines = "".join(f"\n  {reason}; it is {_some(names)}" for reason, names in problems.items())
-        raise UnknownOperationError(f"{source.path}: function {function.name!r} can't run:{lines}")
+        lines = "\n  ".join(f"{reason}; it is {_some(names)}" for reason, names in problems.items())
+        raise UnknownOperationError(f"{source.path}: function {function.name!r} can't run: {lines}")
 
 
 def _some(names: list[str]) -> str:
