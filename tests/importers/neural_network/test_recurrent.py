@@ -212,16 +212,24 @@ def test_coupled_gates_need_no_forget_gate(tmp_path: Path) -> None:
     assert "nn_lstm" in operations(model)
 
 
-@pytest.mark.parametrize("names", [("SIGMOID_HARD", "LINEAR", "RELU"), ("SIGMOID", "SCALED_TANH", "TANH")])
+@pytest.mark.parametrize("names", [("SIGMOID_HARD", "LINEAR", "RELU"), ("SIGMOID", "SCALED_TANH", "TANH"), ("SIGMOID", "RELU", "STATED")])
 def test_activations_of_the_lstm(tmp_path: Path, names: tuple[str, str, str]) -> None:
-    model = network(tmp_path, lstm(inner_activation=names[0], cell_state_update_activation=names[1], output_activation=names[2]), 2)
+    def add(builder: NeuralNetworkBuilder, inputs: list[str], outputs: list[str]) -> None:
+        options: dict[str, Any] = dict(zip(("inner_activation", "cell_state_update_activation", "output_activation"), names, strict=True))
+        lstm(**{name: value.replace("STATED", "TANH") for name, value in options.items()})(builder, inputs, outputs)
+        if names[2] == "STATED":
+            scaled = builder.spec.neuralNetwork.layers[0].uniDirectionalLSTM.activations[2].scaledTanh
+            scaled.alpha, scaled.beta = 1.7159, 2 / 3
+
+    model = network(tmp_path, add, 2)
     known = {
         "SIGMOID": ("Sigmoid", 0.0, 0.0),
         "TANH": ("Tanh", 0.0, 0.0),
         "RELU": ("Relu", 0.0, 0.0),
         "SIGMOID_HARD": ("HardSigmoid", 0.2, 0.5),
         "LINEAR": ("Affine", 1.0, 0.0),
-        "SCALED_TANH": ("ScaledTanh", 1.7159, 2 / 3),
+        "SCALED_TANH": ("ScaledTanh", 1.0, 1.0),
+        "STATED": ("ScaledTanh", 1.7159, 2 / 3),
     }
     found = [known[name] for name in names]
     numbers: dict[str, Any] = {
@@ -334,7 +342,7 @@ def test_activations_with_other_parameters_are_refused(tmp_path: Path) -> None:
         lstm(inner_activation="SIGMOID_HARD")(builder, inputs, outputs)
         builder.spec.neuralNetwork.layers[0].uniDirectionalLSTM.activations[0].sigmoidHard.alpha = 0.7
 
-    with pytest.raises(moka.ProgramError, match=r"layer 'layer' .*sigmoidHard has .*0\.69.*take"):
+    with pytest.raises(moka.ProgramError, match=r"layer 'layer' .*sigmoidHard has alpha and beta 0\.7 and 0; .* 0\.2 and 0\.5"):
         network(tmp_path, add)
 
 

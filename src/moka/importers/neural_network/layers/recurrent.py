@@ -18,15 +18,16 @@ from moka.ir.program import Value
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-_ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
-    "linear": ("linear", {"alpha": 1.0, "beta": 0.0}),
-    "sigmoid": ("sigmoid", {}),
-    "tanh": ("tanh", {}),
-    "ReLU": ("relu", {}),
-    "scaledTanh": ("scaled_tanh", {"alpha": 1.7159, "beta": 2 / 3}),
-    "sigmoidHard": ("sigmoid_hard", {"alpha": 0.2, "beta": 0.5}),
+_ACTIVATIONS: dict[str, tuple[tuple[str, tuple[float, ...]], ...]] = {
+    "linear": (("linear", (0, 0)), ("linear", (1, 0))),
+    "sigmoid": (("sigmoid", ()),),
+    "tanh": (("tanh", ()),),
+    "ReLU": (("relu", ()),),
+    "scaledTanh": (("tanh", (0, 0)), ("tanh", (1, 1)), ("scaled_tanh", (1.7159, 2 / 3))),
+    "sigmoidHard": (("sigmoid_hard", (0, 0)), ("sigmoid_hard", (0.2, 0.5))),
 }
-"""By name in the format: the name that operations have, and the only parameters that recurrent layers take; files may leave them 0."""
+"""By name in the format: the name that operations have for each alpha and beta that recurrent layers take. Files mostly leave both 0, which
+stands for the function's usual form; for the scaled hyperbolic tangent that is the plain one, as coremltools' tests on devices show."""
 
 _BOUNDED = {"sigmoid", "tanh", "sigmoid_hard"}
 """Activations from -1 to 1 that an input beyond 50 doesn't change."""
@@ -183,11 +184,13 @@ def _function(net: NetworkBuilder, message: Any) -> str:
     kind = message.WhichOneof("NonlinearityType")
     if kind not in _ACTIVATIONS:
         raise ProgramError(f"{net.origin}: activation is {kind or 'not set'}; expected one of {', '.join(_ACTIVATIONS)}")
-    name, fixed = _ACTIVATIONS[kind]
-    stated = {field: getattr(getattr(message, kind), field) for field in fixed}
-    if any(stated.values()) and not all(abs(stated[field] - fixed[field]) < 0.01 for field in fixed):
-        raise ProgramError(f"{net.origin}: activation {kind} has {stated}; recurrent layers take {fixed}")
-    return name
+    parameters = getattr(message, kind)
+    for name, numbers in _ACTIVATIONS[kind]:
+        if not numbers or np.allclose((parameters.alpha, parameters.beta), numbers, atol=0.01):
+            return name
+    allowed = " or ".join(f"{alpha:.4g} and {beta:.4g}" for _, (alpha, beta) in _ACTIVATIONS[kind])
+    stated = f"{parameters.alpha:.4g} and {parameters.beta:.4g}"
+    raise ProgramError(f"{net.origin}: activation {kind} has alpha and beta {stated}; recurrent layers take {allowed}")
 
 
 def _sequence(net: NetworkBuilder, x: Value, size: int) -> tuple[Value, int]:
