@@ -60,12 +60,15 @@ class Arithmetic:
         wide = self.numerics == "device" or self.device.type == "cpu"
         return COMPUTED | ({dtypes.FP16: torch.float32, dtypes.BF16: torch.float32} if wide else {})
 
-    def settle(self, value_type: Type) -> Settle | None:
-        """What makes a kernel's result a value of ``value_type``: the held dtype, on the device, rounded if asked for."""
+    def settle(self, value_type: Type, *, constant: bool = False) -> Settle | None:
+        """What makes a kernel's result a value of ``value_type``: the held dtype, on the device, rounded if asked for.
+
+        A ``constant`` is always rounded to its declared type: decompressed weights are those that Core ML would compute with.
+        """
         if not isinstance(value_type, TensorType) or value_type.dtype not in self.held or value_type.dtype == dtypes.STRING:
             return None
-        rounded = COMPUTED[value_type.dtype] if self.numerics == "device" and value_type.dtype in (dtypes.FP16, dtypes.BF16) else None
-        return Settle(self.held[value_type.dtype], self.device, rounded)
+        rounds = (constant or self.numerics == "device") and value_type.dtype in (dtypes.FP16, dtypes.BF16)
+        return Settle(self.held[value_type.dtype], self.device, COMPUTED[value_type.dtype] if rounds else None)
 
     def constant(self, constant: Constant) -> Any:
         """A constant's value as kernels take it; tensors share the memory of the weight file where their type allows it."""

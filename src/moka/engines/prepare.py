@@ -172,10 +172,10 @@ class _Preparation:
             return None
         record = lookup(operation.type, self.opset)
         call, operands = bind(operation, record, self._is_constant, self._known, self._block)
-        settle = self._settle(operation, record, operands)
         if record.folds and not operation.blocks and all(self._is_constant(operand) for operand in operands):
-            self._fold(operation, call, operands, settle)
+            self._fold(operation, call, operands)
             return None
+        settle = self._settle(operation, record, operands)
         reads = tuple([self._slot(operand) for operand in operands])
         start = len(self.template)
         for value in operation.outputs:
@@ -190,7 +190,8 @@ class _Preparation:
             return settles if len(dtypes) > 1 else (None,) * len(settles)
         return settles
 
-    def _fold(self, operation: Operation, call: Call, operands: list[Argument], settle: tuple[Settle | None, ...]) -> None:
+    def _fold(self, operation: Operation, call: Call, operands: list[Argument]) -> None:
+        settle = tuple(self.arithmetic.settle(value.type, constant=True) for value in operation.outputs)
         size = len(operands)
         results = range(size, size + len(operation.outputs))
         template = [self._constant(operand) for operand in operands] + [None] * len(results)
