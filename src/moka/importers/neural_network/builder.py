@@ -154,8 +154,9 @@ class NetworkBuilder:
         if isinstance(value.type, TensorType) and value.type.dtype.name == dtype:
             return value
         known = self.shapes.concrete(value)
-        rank = value.type.rank if isinstance(value.type, TensorType) else None
-        (result,) = self._append("cast", 1, rank, dtype, {"x": value, "dtype": dtype})
+        (result,) = self._append("cast", 1, None, dtype, {"x": value, "dtype": dtype})
+        if isinstance(value.type, TensorType):
+            result.type = TensorType(BY_NAME[dtype], value.type.shape)
         if known is not None:
             target = {"int32": torch.int32, "fp32": torch.float32, "bool": torch.bool}[dtype]
             self.shapes.note(result, known.to(target))

@@ -108,10 +108,11 @@ def _to_output(net: NetworkBuilder, name: str, declared: tuple[int, ...] | None)
     if name not in net.blobs:
         raise ProgramError(f"output {name!r} is a blob that no layer writes")
     value = net.blobs[name]
-    shape = _shown(net.shape(value), declared) if net.rank5 and declared and net.rank(value) == 5 else None
-    if net.rank(value) == 0:
+    rank = value.type.rank if isinstance(value.type, TensorType) else None
+    shape = _shown(net.shape(value), declared) if net.rank5 and declared and rank == 5 else None
+    if rank == 0:
         shape = [1]
-    return net.emit("identity", x=value) if shape is None else net.emit("reshape", x=value, shape=shape)
+    return net.emit("identity", rank=rank, x=value) if shape is None else net.emit("reshape", x=value, shape=shape)
 
 
 def _shown(shape: Sequence[Any], declared: tuple[int, ...]) -> list[int] | None:

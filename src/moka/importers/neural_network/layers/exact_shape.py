@@ -8,7 +8,7 @@ import numpy as np
 
 from moka.errors import ProgramError
 from moka.importers.neural_network.builder import NetworkBuilder
-from moka.importers.neural_network.layers._values import broadcast_rank, known_rank, numbers, outer_rank, shape_of
+from moka.importers.neural_network.layers._values import broadcast_rank, known_rank, numbers, outer_rank, shape_of, size_of
 from moka.importers.neural_network.registry import layer
 from moka.ir.program import Value
 
@@ -72,12 +72,14 @@ def transpose(net: NetworkBuilder, params: Any, x: Value) -> Value:
 @layer("tile")
 def tile(net: NetworkBuilder, params: Any, x: Value, counts: Value | None = None) -> Value:
     """The blob repeated along each axis. Fewer numbers than axes are for the last ones; they may be a blob."""
-    if counts is not None:
-        return net.emit("tile", rank=known_rank(x), x=x, reps=net.cast(counts, "int32"))
-    missing = net.rank(x) - len(params.reps)
+    stated = _ints(params.reps)
+    reps, count = (net.constant(stated), len(stated)) if counts is None else numbers(net, counts)
+    missing = 0 if count is None else net.rank(x) - count
     if missing < 0:
-        raise ProgramError(f"{net.origin}: reps has {len(params.reps)} entries; expected at most {net.rank(x)}, one for each axis")
-    return net.emit("tile", rank=known_rank(x), x=x, reps=[1] * missing + _ints(params.reps))
+        raise ProgramError(f"{net.origin}: reps has {count} entries; expected at most {net.rank(x)}, one for each axis")
+    if missing:
+        reps = net.emit_all("concat", 1, rank=1, dtype="int32", values=[net.constant([1] * missing), reps], axis=0)[0]
+    return net.emit("tile", rank=known_rank(x), x=x, reps=reps)
 
 
 @layer("stack")
@@ -94,10 +96,13 @@ def concat_nd(net: NetworkBuilder, params: Any, *blobs: Value) -> Value:
 
 @layer("splitND")
 def split_nd(net: NetworkBuilder, params: Any, x: Value) -> list[Value]:
-    """Parts along an axis: of splitSizes, or numSplits equal ones."""
+    """Parts along an axis: of splitSizes, or numSplits about equal ones, of which the first are larger by one where the size wants it."""
     sizes = _ints(params.splitSizes)
     if not sizes:
-        return net.emit_all("split", params.numSplits, rank=known_rank(x), x=x, axis=params.axis, num_splits=params.numSplits)
+        total, count = size_of(net, x, params.axis), params.numSplits
+        if not isinstance(total, int) or not count:
+            return net.emit_all("split", count, rank=known_rank(x), x=x, axis=params.axis, num_splits=count)
+        sizes = [total // count + (index < total % count) for index in range(count)]
     return net.emit_all("split", len(sizes), rank=known_rank(x), x=x, axis=params.axis, split_sizes=sizes)
 
 

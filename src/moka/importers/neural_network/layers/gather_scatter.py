@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from moka.formats import dtypes
 from moka.importers.neural_network.builder import NetworkBuilder
 from moka.importers.neural_network.layers._values import known_rank, outer_rank, shape_of, size_of, wrapped
 from moka.importers.neural_network.registry import layer
 from moka.ir.program import Value
+from moka.ir.types import TensorType
 
 _MODES = ("update", "add", "sub", "mul", "div", "max", "min")
 """By number of ``ScatterMode``."""
@@ -88,7 +90,10 @@ def slice_by_size(net: NetworkBuilder, params: Any, x: Value, begin: Value) -> V
 @layer("whereNonZero")
 def where_non_zero(net: NetworkBuilder, params: Any, x: Value) -> Value:
     """The indices of the elements that are not zero, one row each."""
-    return net.cast(net.emit_all("non_zero", 1, rank=2, dtype="int32", x=x)[0], "fp32")
+    (places,) = net.emit_all("non_zero", 1, rank=2, dtype="int32", x=x)
+    if net.shapes.tensor(places) is None:
+        places.type = TensorType(dtypes.INT32, (None, known_rank(x)))
+    return net.cast(places, "fp32")
 
 
 @layer("oneHot")

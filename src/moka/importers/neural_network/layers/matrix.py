@@ -14,9 +14,14 @@ from moka.ir.program import Value
 def batched_matmul(net: NetworkBuilder, params: Any, x: Value, y: Value | None = None) -> Value:
     """The product of the last two axes of two blobs, or of one and the layer's weights, plus a bias.
 
-    With ``int8DynamicQuantize`` Core ML rounds x to int8 on the way; here the product is the exact one that this approaches.
+    A vector is a matrix of one row on the left and of one column on the right; the result has two axes at least. With
+    ``int8DynamicQuantize`` Core ML rounds x to int8 on the way; here the product is the exact one that this approaches.
     """
+    if known_rank(x) == 1:
+        x = net.emit("expand_dims", rank=2, x=x, axes=[0])
     if y is not None:
+        if known_rank(y) == 1:
+            y = net.emit("expand_dims", rank=2, x=y, axes=[1])
         rank = broadcast_rank(x, y)
         return net.emit("matmul", rank=rank, x=x, y=y, transpose_x=params.transposeA, transpose_y=params.transposeB)
     rows, columns = params.weightMatrixFirstDimension, params.weightMatrixSecondDimension
