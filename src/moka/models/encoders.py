@@ -205,7 +205,7 @@ class CategoricalMapping(Transformer):
         field = self._message.WhichOneof("MappingType")
         if field is None:
             raise FormatError(self.path, "has no mapping; expected stringToInt64Map or int64ToStringMap")
-        self.mapping = {entry.key: entry.value for entry in getattr(self._message, field).map}
+        self.mapping = dict(getattr(self._message, field).map)
         default = self._message.WhichOneof("ValueOnUnknown")
         self._default = getattr(self._message, default) if default else None
 

@@ -48,7 +48,10 @@ class _Column(NamedTuple):
 
 @dataclass(frozen=True)
 class _Output:
-    """The values that leaves add to one dimension of the prediction: ``values[node + shift[tree]]``, for some of the trees."""
+    """The values that leaves add to one dimension of the prediction: ``values[node + shift[tree]]``, for some of the trees.
+
+    Trees come in the order of the file, so that rounding is the same for one row and for many, and as it is for other libraries.
+    """
 
     trees: Array | None
     shift: Array
@@ -146,7 +149,8 @@ class Forest:
 
     def _sum(self, output: _Output, nodes: Array) -> Array:
         chosen = nodes if output.trees is None else nodes[output.trees] + output.shift
-        return np.asarray(output.values.take(chosen, mode="clip").sum(axis=0))
+        values = output.values.take(chosen, mode="clip")
+        return np.asarray(values.sum(axis=0) if values.shape[1] > 1 else values.cumsum(axis=0)[-1])  # a sum of one column is not in order
 
 
 def _block_size(remaining: int) -> int:
@@ -204,12 +208,13 @@ def build_forest(message: Any, exact: bool, where: object) -> Forest:
     trees = [_tree(nodes, links, root, columns, where) for root in _roots(nodes, links, where)]
     if sum(len(tree.child) for tree in trees) < len(nodes):
         raise FormatError(where, "treeEnsemble: some nodes form a loop that no root leads to")
-    trees.sort(key=lambda tree: -tree.depths[0])
+    order = sorted(range(len(trees)), key=lambda index: -trees[index].depths[0])
+    trees = [trees[index] for index in order]
     arrays = _joined(trees)
     if len(columns) > _MOST_COLUMNS or len(arrays.child) > _MOST_NODES:
         raise UnsupportedError(f"{where}: treeEnsemble: {len(arrays.child)} nodes that look at {len(columns)} things are too many")
     base, starts = _base(message, where), [0, *np.cumsum([len(tree.child) for tree in trees]).tolist()]
-    outputs = list(_outputs(nodes, arrays, starts, len(base), where))
+    outputs = list(_outputs(nodes, arrays, starts, np.array(order), len(base), where))
     return Forest(list(columns) or [_Column(0, False)], arrays, outputs, base, dtype)
 
 
@@ -305,8 +310,13 @@ def _base(message: Any, where: object) -> Array:
     return np.array(base or [0.0] * count, np.float64)
 
 
-def _outputs(nodes: list[Any], arrays: _Arrays, starts: list[int], count: int, where: object) -> Iterator[_Output]:
-    """What the leaves add, for each dimension of the prediction; only trees that add to it keep values for it."""
+def _outputs(nodes: list[Any], arrays: _Arrays, starts: list[int], order: Array, count: int, where: object) -> Iterator[_Output]:
+    """What the leaves add, for each dimension of the prediction; only trees that add to it keep values for it.
+
+    Args:
+        starts: where the nodes of each tree begin, and the end of the last.
+        order: the place of each tree in the file.
+    """
     entries: list[list[tuple[int, float]]] = [[] for _ in range(count)]
     for place, source in enumerate(arrays.source):
         for item in nodes[source].evaluationInfo if arrays.child[place] == place else ():
@@ -322,7 +332,9 @@ def _outputs(nodes: list[Any], arrays: _Arrays, starts: list[int], count: int, w
         shift = np.cumsum(sizes) - sizes - bounds[trees]
         values = np.zeros(int(sizes.sum()))
         np.add.at(values, places + shift[np.searchsorted(trees, of_place)], [value for _, value in found])
-        yield _Output(None if len(trees) == len(bounds) - 1 else trees, shift[:, None], values)
+        in_file = np.argsort(order[trees])
+        plain = len(trees) == len(order) and bool((in_file == np.arange(len(trees))).all())
+        yield _Output(None if plain else trees[in_file], shift[in_file, None], values)
 
 
 def _name(node: Any) -> str:

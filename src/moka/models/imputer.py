@@ -65,5 +65,5 @@ class Imputer(Transformer):
 def _plain(value: Any) -> Any:
     """A message's value as a number, string, array or dictionary."""
     if hasattr(value, "map"):
-        return {entry.key: entry.value for entry in value.map}
+        return dict(value.map)
     return np.array(value.vector) if hasattr(value, "vector") else value
