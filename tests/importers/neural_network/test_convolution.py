@@ -107,6 +107,33 @@ def test_deconvolution(options: dict[str, Any], window: tuple[slice, slice], gro
     both(x, build, whole[:, :, window[0], window[1]].contiguous())
 
 
+def test_dilated_deconvolution() -> None:
+    x, weight = noise(2, 4, 5, 5), noise(4, 6, 3, 2)
+
+    def build(builder: Any) -> None:
+        kernels = weight.transpose(2, 3, 0, 1)
+        builder.add_convolution(
+            "c",
+            4,
+            6,
+            3,
+            2,
+            2,
+            1,
+            "valid",
+            1,
+            kernels,
+            None,
+            False,
+            is_deconv=True,
+            input_name="x",
+            output_name="y",
+            dilation_factors=[2, 3],
+        )
+
+    both(x, build, functional.conv_transpose2d(torch.tensor(x), torch.tensor(weight), stride=(2, 1), dilation=(2, 3)))
+
+
 def multiplied(builder: Any, weight: Any, bias: Any) -> None:
     builder.add_inner_product("ip", weight, bias, weight.shape[1], weight.shape[0], bias is not None, "x", "y")
 

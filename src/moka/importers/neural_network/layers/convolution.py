@@ -13,7 +13,10 @@ from moka.ir.program import Value
 
 @layer("convolution")
 def convolution(net: NetworkBuilder, params: Any, x: Value, weight: Value | None = None, bias: Value | None = None) -> Value:
-    """Convolution or deconvolution over the last two axes. Weight and bias may be blobs instead of the layer's own."""
+    """Convolution or deconvolution over the last two axes. Weight and bias may be blobs instead of the layer's own.
+
+    The format's comments say that a deconvolution ignores dilationFactor; coremltools' tests of networks expect that it does not.
+    """
     groups = params.nGroups or 1
     images = as_images(net, x)
     operands: dict[str, Any] = {
@@ -21,12 +24,11 @@ def convolution(net: NetworkBuilder, params: Any, x: Value, weight: Value | None
         "weight": _kernels(net, params, groups) if weight is None else weight,
         "bias": _bias(net, params) if bias is None else bias,
         "strides": pair(net, params.stride, 1, "stride"),
+        "dilations": pair(net, params.dilationFactor, 1, "dilationFactor"),
         "groups": groups,
     }
     if not params.isDeconvolution:
-        dilations = pair(net, params.dilationFactor, 1, "dilationFactor")
-        padding = window_padding(net, params, "ConvolutionPaddingType")
-        return like_images(net, net.emit("conv", **operands, **padding, dilations=dilations), x)
+        return like_images(net, net.emit("conv", **operands, **window_padding(net, params, "ConvolutionPaddingType")), x)
     return like_images(net, net.emit("conv_transpose", **operands, **_canvas(net, params, images)), x)
 
 
