@@ -1,7 +1,7 @@
-"""A bridge for the conformance suite that computes every float in float64: ``--bridge exact_bridge:install`` with this folder on PYTHONPATH.
+"""A bridge for the conformance suite that computes every float in float64: ``--bridge exact_bridge:install``, this folder on PYTHONPATH.
 
-A test that fails here as well wants values that its own file does not hold: fp16 weights judged against results of the fp32 weights they were
-rounded from, say. No runtime that is true to the file can pass it (`docs/conformance.md`).
+A test that fails here as well wants values that its own file does not hold: fp16 weights judged against results of the fp32 weights
+they were rounded from, say. No runtime that is true to the file can pass it (`docs/conformance.md`).
 """
 
 from __future__ import annotations
