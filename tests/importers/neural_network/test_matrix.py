@@ -44,7 +44,7 @@ def test_vectors_are_matrices_of_one_row_or_column(a: tuple[int, ...], b: tuple[
 @pytest.mark.parametrize("biased", [False, True], ids=["plain", "bias"])
 def test_product_with_weights(rank: int, biased: bool) -> None:
     x, weight, bias = noise(*(2, 3, 4, 5)[4 - rank :]), noise(5, 7), noise(7) if biased else None
-    expected = np.atleast_2d(np.tensordot(x, weight, 1) + (0 if bias is None else bias))
+    expected = np.tensordot(x, weight, 1) + (0 if bias is None else bias)
     options = {"weight_matrix_rows": 5, "weight_matrix_columns": 7, "W": weight, "bias": bias}
     check({"x": x}, lambda builder: builder.add_batched_mat_mul("m", ["x"], "y", **options), expected, exact=True)
 

@@ -14,20 +14,23 @@ from moka.ir.program import Value
 def batched_matmul(net: NetworkBuilder, params: Any, x: Value, y: Value | None = None) -> Value:
     """The product of the last two axes of two blobs, or of one and the layer's weights, plus a bias.
 
-    A vector is a matrix of one row on the left and of one column on the right; the result has two axes at least. With
-    ``int8DynamicQuantize`` Core ML rounds x to int8 on the way; here the product is the exact one that this approaches.
+    With ``int8DynamicQuantize`` Core ML rounds x to int8 on the way; here the product is the exact one that this approaches.
     """
-    if known_rank(x) == 1:
-        x = net.emit("expand_dims", rank=2, x=x, axes=[0])
     if y is not None:
-        if known_rank(y) == 1:
-            y = net.emit("expand_dims", rank=2, x=y, axes=[1])
-        rank = broadcast_rank(x, y)
-        return net.emit("matmul", rank=rank, x=x, y=y, transpose_x=params.transposeA, transpose_y=params.transposeB)
+        return _product(net, params, x, y)
     rows, columns = params.weightMatrixFirstDimension, params.weightMatrixSecondDimension
     weight = net.weights.read(params.weights, (columns, rows), f"{net.origin}: weights")
     bias = net.weights.read(params.bias, (columns,), f"{net.origin}: bias") if params.hasBias else None
     return net.emit("linear", rank=known_rank(x), x=x, weight=weight, bias=bias)
+
+
+def _product(net: NetworkBuilder, params: Any, x: Value, y: Value) -> Value:
+    """A vector is a matrix of one row on the left and of one column on the right, in the result too."""
+    if known_rank(x) == 1:
+        x = net.emit("expand_dims", x=x, rank=2, axes=[0])
+    if known_rank(y) == 1:
+        y = net.emit("expand_dims", x=y, rank=2, axes=[1])
+    return net.emit("matmul", rank=broadcast_rank(x, y), x=x, y=y, transpose_x=params.transposeA, transpose_y=params.transposeB)
 
 
 @layer("matrixBandPart")
