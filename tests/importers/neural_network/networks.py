@@ -13,6 +13,9 @@ from coremltools.models.neural_network import NeuralNetworkBuilder
 from coremltools.models.utils import save_spec
 
 import moka
+from moka.importers.neural_network import import_network
+from moka.ir.verify import verify
+from moka.ops.check import check_program
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Build: TypeAlias = Callable[[Any], object]
@@ -46,9 +49,16 @@ def loaded(specification: Any) -> moka.Model:
 
 
 def run(inputs: dict[str, Array], build: Build, outputs: Sequence[str] = ("y",), *, exact: bool = False) -> list[Array]:
-    """What a network makes of its inputs. Where arrays are not exact, inputs are declared by their last axes if they have five."""
+    """What a network makes of its inputs; its program is checked on the way.
+
+    Where arrays are not exact, inputs are declared by their last axes if they have five.
+    """
     shapes = {name: array.shape[2:] if array.ndim == 5 and not exact else array.shape for name, array in inputs.items()}
-    results = loaded(built(shapes, build, outputs, exact=exact)).predict(inputs)
+    model: Any = loaded(built(shapes, build, outputs, exact=exact))
+    program = import_network(model.network, {name: array.shape for name, array in inputs.items()})
+    verify(program)
+    check_program(program)
+    results = model.predict(inputs)
     return [results[name] for name in outputs]
 
 
