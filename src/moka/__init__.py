@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from moka.models.metadata import metadata
     from moka.models.model import Model, ModelState, load
     from moka.models.summary import ModelSummary, inspect
+    from moka.models.update import EpochMetrics, UpdateResult
     from moka.models.validate import Problem, validate
     from moka.models.values import random_inputs, read_inputs, read_value, write_value
     from moka.ops.custom import custom_layer
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EpochMetrics",
     "ExecutionError",
     "FormatError",
     "InputError",
@@ -46,6 +48,7 @@ __all__ = [
     "ProgramError",
     "UnknownOperationError",
     "UnsupportedError",
+    "UpdateResult",
     "__version__",
     "bridge",
     "custom_layer",
@@ -61,10 +64,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EpochMetrics": "moka.models.update",
     "Model": "moka.models.model",
     "ModelState": "moka.models.model",
     "ModelSummary": "moka.models.summary",
     "Problem": "moka.models.validate",
+    "UpdateResult": "moka.models.update",
     "custom_layer": "moka.ops.custom",
     "inspect": "moka.models.summary",
     "load": "moka.models.model",

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from moka.errors import InputError
+from moka.errors import InputError, UnsupportedError
 from moka.formats.source import ModelSource, open_source
 from moka.models.description import FunctionDescription, ModelDescription
 from moka.models.features import Array, Feature, MultiArrayFeature, StateFeature
 from moka.models.kinds import model_class
+
+if TYPE_CHECKING:
+    from moka.models.update import EpochMetrics, UpdateResult
 
 __all__ = ["ComputeUnits", "Model", "ModelState", "load"]
 
@@ -140,6 +143,36 @@ class Model(ABC):
             InputError: the model has no states.
         """
         raise InputError(f"{self.path}: function {self.function.name!r} has no states")
+
+    def update(
+        self, batches: Iterable[Any], progress: Callable[[EpochMetrics], object] | None = None, **parameters: int | float | bool
+    ) -> UpdateResult:
+        """Learns from samples, as apps do on devices with updatable models, and gives a new model; this one stays as it is.
+
+            result = model.update([{"image": image, "digit": 7}, ...], epochs=5, learning_rate=0.01)
+            result.model.save("Digits.mlmodel")
+
+        Args:
+            batches: dicts of the model's training inputs by name, one a sample, in a list; or several such lists.
+            progress: called with the metrics of each epoch when it is over.
+            parameters: other values than the model's own for its update parameters, if it allows them. Networks have ``epochs``,
+                ``mini_batch_size``, ``learning_rate``, ``shuffle``, ``seed`` and, by optimizer, ``momentum`` or ``beta1``, ``beta2`` and
+                ``eps``; nearest neighbors have ``number_of_neighbors``.
+
+        Raises:
+            UnsupportedError: the model is not updatable.
+            InputError: a sample lacks an input, or has a value that it can't have; a parameter's value is not allowed.
+            ProgramError: the model's update parameters break a rule.
+        """
+        raise UnsupportedError(f"{self.path}: models of kind {self.kind} are not updatable")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model as it is, with what it learned: a ``.mlmodel`` file, or an ``.mlpackage`` by that suffix.
+
+        Raises:
+            UnsupportedError: a model that never changes; its file is at ``path``.
+        """
+        raise UnsupportedError(f"{self.path}: models of kind {self.kind} do not change; copy the file")
 
     def widen_outputs(self) -> None:
         """From now on gives outputs declared FLOAT16 as float32 arrays, with the precision that they were computed in.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
-from moka.models.features import Array
+from moka.models.features import Array, Feature, ScalarFeature
 from moka.models.model import ComputeUnits, Numerics
 from moka.models.rows import BatchModel, ClassifierOutputs, Label, Row, RowMatrix
+from moka.models.update import Learned, Progress, Sample, UpdatableModel, UpdateParameter, chosen_values
 
 __all__ = ["NearestNeighborsClassifier"]
 
@@ -18,11 +21,12 @@ _CHUNK = 2**22
 """Differences between rows and samples that are kept at once."""
 
 
-class NearestNeighborsClassifier(BatchModel):
+class NearestNeighborsClassifier(UpdatableModel, BatchModel):
     """Predicts the label with the most weight among the k nearest samples, by squared Euclidean distance.
 
     Weights are 1, or 1 / distance with inverse-distance weighting, where samples at distance 0 outweigh all others. Among equal labels the
-    smallest is predicted; among equally distant samples the first counts. A model without samples predicts its default label.
+    smallest is predicted; among equally distant samples the first counts. A model without samples predicts its default label. An update
+    adds samples.
 
     Attributes:
         samples: [samples, dimensions] float32.
@@ -31,6 +35,7 @@ class NearestNeighborsClassifier(BatchModel):
 
     def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
         super().__init__(source, compute_units, function)
+        self._source, self._numerics = source, numerics
         message: Any = source.specification.kNearestNeighborsClassifier
         self._dimensions = message.nearestNeighborsIndex.numberOfDimensions
         self.samples, self.sample_labels = _samples(message, self.path)
@@ -95,6 +100,32 @@ class NearestNeighborsClassifier(BatchModel):
         same = distances == 0
         with np.errstate(divide="ignore"):
             return np.where(same.any(axis=1, keepdims=True), same.astype(np.float64), 1 / distances)
+
+    def _learned(self, samples: list[Sample], progress: Progress | None, parameters: Mapping[str, Any]) -> Learned:
+        specification = copy.deepcopy(self._source.specification)
+        message = specification.kNearestNeighborsClassifier
+        allowed = UpdateParameter.parse("number_of_neighbors", message.numberOfNeighbors, least=1)
+        message.numberOfNeighbors.defaultValue = chosen_values([allowed], parameters)["number_of_neighbors"]
+        inputs = [self._inputs({name: sample[name] for name in self.function.inputs}) for sample in samples]
+        matrix = self._matrix(inputs)[:, : self._dimensions].astype(np.float32)
+        target = _target(self.training_inputs, self.function.inputs, self.path)
+        labels = [target.coerce(sample[target.name]) for sample in samples]
+        field = message.WhichOneof("ClassLabels") or f"{target.kind}ClassLabels"
+        if field != f"{target.kind}ClassLabels":
+            raise FormatError(self.path, f"training input {target.name!r} is of type {target.kind}, but the model has {field}")
+        getattr(message, field).vector.extend(labels)
+        for row in matrix.tolist():
+            message.nearestNeighborsIndex.floatSamples.add().vector.extend(row)
+        return specification, []
+
+
+def _target(training: Mapping[str, Feature], inputs: Mapping[str, Feature], where: object) -> ScalarFeature:
+    """The label among the training inputs: the one that is no input."""
+    targets = [feature for name, feature in training.items() if name not in inputs]
+    if len(targets) != 1 or not isinstance(targets[0], ScalarFeature) or targets[0].kind == "double":
+        found = ", ".join(feature.summary() for feature in targets) or "none"
+        raise FormatError(where, f"trainingInput: the features that are no inputs are {found}; expected one string or int64, the label")
+    return targets[0]
 
 
 def _samples(message: Any, where: object) -> tuple[Array, list[Label]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from moka.engines.base import Executable, Segment
@@ -16,7 +18,8 @@ from moka.importers.neural_network.builder import ShapeError
 from moka.models.devices import torch_device
 from moka.models.features import Feature, MultiArrayFeature, ScalarFeature
 from moka.models.images import ImageFeature
-from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.models.model import ComputeUnits, ModelState, Numerics
+from moka.models.update import Learned, Progress, Sample, UpdatableModel
 
 __all__ = ["NetworkModel"]
 
@@ -44,7 +47,7 @@ class _BatchedArrayFeature(MultiArrayFeature):
         return array.reshape(*array.shape, 1, 1) if array.ndim == 3 and not declared_image else array
 
 
-class NetworkModel(Model):
+class NetworkModel(UpdatableModel):
     """A model whose body is a neural network. A program is made for each set of input shapes that comes along; the last ones are kept.
 
     Attributes:
@@ -53,6 +56,7 @@ class NetworkModel(Model):
 
     def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
         super().__init__(source, compute_units, function)
+        self._source, self._numerics = source, numerics
         self._engine = TorchEngine(torch_device(compute_units), numerics)
         message = getattr(source.specification, self.kind)
         if message.arrayInputShapeMapping == 0:
@@ -107,6 +111,14 @@ class NetworkModel(Model):
         results = executable.run(inputs)
         by_name = dict(zip(self.network.outputs, results.values(), strict=True))
         return {name: _present(feature, by_name[name]) for name, feature in self.function.outputs.items()}
+
+    def _learned(self, samples: list[Sample], progress: Progress | None, parameters: Mapping[str, Any]) -> Learned:
+        from moka.models.network_update import train_network  # only models that are updated pay for it
+
+        specification = copy.deepcopy(self._source.specification)
+        learned, device = getattr(specification, self.kind), torch_device(self.compute_units)
+        inputs, targets = self.function.inputs, self.training_inputs
+        return specification, train_network(self.network, learned, inputs, targets, samples, progress, parameters, device)
 
 
 def _batched(feature: Feature) -> Feature:

@@ -79,7 +79,7 @@ class PipelineModel(UpdatableModel, BatchModel):
         takes = self.function.inputs
         rows = [self._inputs({name: value for name, value in sample.items() if name in takes}) for sample in samples]
         taught = [{**sample, **flow} for sample, flow in zip(samples, _through(before, rows), strict=True)]
-        named = [{name: values[name] for name in last.training_inputs if name in values} for values in taught]
+        named: list[Sample] = [{name: values[name] for name in last.training_inputs if name in values} for values in taught]
         learned, metrics = last.learn(named, progress, parameters)
         specification = copy.deepcopy(self._source.specification)
         body = getattr(specification, self.kind)

@@ -17,7 +17,7 @@ from moka.importers.neural_network.weights import WeightStore
 from moka.ir.program import Block, Function, Program, Value
 from moka.ir.types import DictionaryType, TensorType, Type
 
-__all__ = ["Network", "import_network"]
+__all__ = ["Network", "import_network", "translate_network"]
 
 
 @dataclass
@@ -70,15 +70,21 @@ def import_network(network: Network, shapes: Mapping[str, Sequence[int]]) -> Pro
         ProgramError: a layer reads a blob that nothing writes, or its parameters break its rules.
     """
     net = NetworkBuilder(rank5=network.rank5, weights=network.weights)
+    inputs = translate_network(net, network, shapes)
+    outputs = list(_outputs(net, network))
+    function = Function("main", inputs, OPSET, Block(operations=net.operations, outputs=outputs))
+    return Program({"main": function})
+
+
+def translate_network(net: NetworkBuilder, network: Network, shapes: Mapping[str, Sequence[int]]) -> list[Value]:
+    """Everything from the program's inputs, which are returned, to the blobs of the last layer; errors as in `import_network`."""
     inputs = [net.input(name, TensorType(dtypes.FP32, tuple(shapes[name]))) for name in network.inputs]
     net.reserve(network.outputs)
     for name, value in zip(network.inputs, inputs, strict=True):
         net.blobs[name] = _to_blob(net, network, name, value)
     preprocess(net, network.message.preprocessing, network.images)
     translate(net, network.message.layers)
-    outputs = list(_outputs(net, network))
-    function = Function("main", inputs, OPSET, Block(operations=net.operations, outputs=outputs))
-    return Program({"main": function})
+    return inputs
 
 
 def _to_blob(net: NetworkBuilder, network: Network, name: str, value: Value) -> Value:
