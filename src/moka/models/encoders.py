@@ -136,7 +136,7 @@ def _fill(part: Any, name: str, value: Any) -> None:
             raise InputError(f"input {name!r} has the key {outside[0]!r}; expected indices 0 to {len(part) - 1}")
         part[list(value)] = list(value.values())
         return
-    numbers = np.reshape(value, -1)
+    numbers = np.reshape(value, -1) if isinstance(value, np.ndarray) else (value,)
     if len(numbers) != len(part):
         raise InputError(f"input {name!r} has {len(numbers)} numbers; expected {len(part)}")
     part[:] = numbers

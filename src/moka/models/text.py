@@ -1,6 +1,6 @@
 """Text classifiers of the maximum-entropy kind, whose vocabulary and weights are in the file.
 
-The layout of ``modelParameterData`` is not documented; this is what was read off real files of 2018 to 2020 (little-endian):
+The layout of ``modelParameterData`` is not documented; this is what was read off three real files (little-endian):
 
     u32 magic 0x0956D3DE, u32, u32, u32 sections, then u32 (offset, size) of: facts, weights, labels, words, frequencies
     facts         from 4 bytes after its offset, a property list: ModelType (0 is maximum entropy), NumberOfTrainingInstances
