@@ -123,6 +123,11 @@ def huge_index(message: Any) -> None:
     message.sparseSupportVectors.vectors.add().nodes.add(index=2**31 - 1, value=1.0)
 
 
+def many_wide_vectors(message: Any) -> None:
+    for _ in range(100):
+        message.sparseSupportVectors.vectors.add().nodes.add(index=2**24, value=1.0)
+
+
 def drop_coefficient(message: Any) -> None:
     del message.coefficients[0].alpha[-1]
 
@@ -135,6 +140,7 @@ def drop_coefficient(message: Any) -> None:
         (uneven_counts, "numberOfSupportVectorsPerClass"),
         (drop_kernel, "kernel: none is set"),
         (huge_index, "indices 2147483647"),
+        (many_wide_vectors, "100 vectors up to index 16777216"),
         (drop_coefficient, "coefficients: expected 2 rows"),
     ],
 )

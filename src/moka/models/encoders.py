@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,7 @@ __all__ = [
     "only",
 ]
 
-_LARGEST_DIMENSION = 2**28
+_LARGEST_DIMENSION = 2**26
 
 
 class Transformer(Model):
@@ -42,9 +43,9 @@ class Transformer(Model):
     def _predict(self, inputs: Row, state: ModelState | None) -> Row:
         return {self._output.name: self._output.present(self._transform(inputs[self._input.name]))}
 
+    @abstractmethod
     def _transform(self, value: Any) -> Any:
         """The output for a checked value of the input."""
-        raise NotImplementedError
 
 
 def only(features: Iterable[Feature], what: str, where: object) -> Any:

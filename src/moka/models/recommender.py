@@ -14,7 +14,7 @@ from moka.models.rows import Label, Row
 
 __all__ = ["ItemSimilarityRecommender"]
 
-_MOST_ITEMS = 2**26
+_MOST_ITEMS = 2**22
 
 
 class ItemSimilarityRecommender(Model):

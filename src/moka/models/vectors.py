@@ -17,6 +17,9 @@ from moka.models.rows import BatchModel, ClassifierOutputs, RegressorOutputs, Ro
 __all__ = ["SupportVectorClassifier", "SupportVectorRegressor", "couple"]
 
 _LARGEST_INDEX = 2**24
+_MOST_VALUES = 2**28
+"""Numbers in all support vectors together; sparse ones are filled up."""
+
 _CHUNK = 2**24
 """Kernel values computed together."""
 
@@ -191,6 +194,10 @@ def _vectors(message: Any, where: object) -> Array:
     indices = [node.index for vector in vectors for node in vector.nodes]
     if indices and not 1 <= min(indices) <= max(indices) <= _LARGEST_INDEX:
         raise FormatError(where, f"sparseSupportVectors: indices {min(indices)} to {max(indices)}; expected 1 to {_LARGEST_INDEX}")
+    if len(vectors) * max(indices, default=0) > _MOST_VALUES:
+        raise FormatError(
+            where, f"sparseSupportVectors: {len(vectors)} vectors up to index {max(indices)} are more than memory should hold"
+        )
     result = np.zeros((len(vectors), max(indices, default=0)))
     for row, vector in zip(result, vectors, strict=True):
         for node in vector.nodes:
