@@ -9,7 +9,7 @@ import pytest
 from coremltools.models.neural_network import NeuralNetworkBuilder
 
 from moka.errors import ProgramError
-from tests.importers.neural_network.networks import Array, Build, built, loaded
+from tests.importers.neural_network.networks import Array, Build, built, loaded, run
 
 
 def inner(network: Any) -> Any:
@@ -29,9 +29,7 @@ def added(builder: Any, name: str, number: float) -> None:
 
 
 def predict(build: Build, outputs: tuple[str, ...] = ("y",), **inputs: Any) -> list[Array]:
-    given = {name: np.asarray(item, np.float32) for name, item in inputs.items()}
-    results = loaded(built({name: item.shape for name, item in given.items()}, build, outputs, exact=True)).predict(given)
-    return [results[name] for name in outputs]
+    return run({name: np.asarray(item, np.float32) for name, item in inputs.items()}, build, outputs, exact=True)
 
 
 @pytest.mark.parametrize(("condition", "expected"), [(1.0, [3, 4]), (-0.5, [3, 4]), (0.0, [-1, -2]), (1e-7, [-1, -2])])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["may_break", "may_end", "never_ends", "reads", "writes"]
+__all__ = ["kinds", "may_break", "may_end", "never_ends", "reads", "writes"]
 
 _NESTED = {"branch": ("ifBranch", "elseBranch"), "loop": ("conditionNetwork", "bodyNetwork")}
 _UNPREDICTABLE = ("random", "categoricalDistribution", "custom")
@@ -40,19 +40,20 @@ def reads(layers: Sequence[Any]) -> set[str]:
     return outside
 
 
-def _kinds(layers: Sequence[Any]) -> Iterator[str]:
+def kinds(layers: Sequence[Any]) -> Iterator[str]:
+    """The kinds of layers, those in nested networks too."""
     for message in layers:
         yield message.WhichOneof("layer") or ""
         for nested in _networks(message):
-            yield from _kinds(nested)
+            yield from kinds(nested)
 
 
-def may_end(message: Any, kinds: tuple[str, ...] = ("loopBreak", "loopContinue")) -> bool:
+def may_end(message: Any, ending: tuple[str, ...] = ("loopBreak", "loopContinue")) -> bool:
     """Whether a layer may end the iteration that it is in: those of loops inside it end their own."""
     kind = message.WhichOneof("layer")
     if kind == "branch":
-        return any(may_end(inner, kinds) for nested in _networks(message) for inner in nested)
-    return kind in kinds
+        return any(may_end(inner, ending) for nested in _networks(message) for inner in nested)
+    return kind in ending
 
 
 def may_break(layers: Sequence[Any]) -> bool:
@@ -64,5 +65,5 @@ def never_ends(condition: Sequence[Any], body: Sequence[Any], variable: str) -> 
     """Whether a loop without a limit can't end after it has begun: it has no break, and its condition never changes."""
     changed = set(writes(condition)) | set(writes(body))
     needed = reads(condition) if variable in writes(condition) else {variable, *reads(condition)}
-    predictable = not any(kind.startswith(_UNPREDICTABLE) for kind in _kinds(condition))
+    predictable = not any(kind.startswith(_UNPREDICTABLE) for kind in kinds(condition))
     return not may_break(body) and predictable and not needed & changed
