@@ -84,7 +84,8 @@ class NetworkModel(UpdatableModel):
     def _prepare(self) -> None:
         """Makes the network ready for its inputs as declared, so that a broken one is refused when it is loaded.
 
-        Older networks don't say how long a sequence is, and one may not run with a sequence of one step.
+        Older networks don't say how long a sequence is, and one may not run with a sequence of one step. Nor does every network with
+        flexible shapes run with the shape that stands for all of them.
         """
         shapes = [shape for feature in self.function.inputs.values() if (shape := _declared_shape(feature)) is not None]
         if len(shapes) < len(self.function.inputs):
@@ -92,8 +93,7 @@ class NetworkModel(UpdatableModel):
         try:
             self._executable(tuple(shapes))
         except MokaError as error:
-            sequences = any(isinstance(feature, _BatchedArrayFeature) for feature in self.function.inputs.values())
-            if not (sequences and isinstance(error, ShapeError)):
+            if not (isinstance(error, ShapeError) and any(map(_takes_several_shapes, self.function.inputs.values()))):
                 raise type(error)(f"{self.path}: {error}") from error
 
     def _executable(self, shapes: Shapes) -> Executable:
@@ -134,6 +134,12 @@ def _declared_shape(feature: Feature) -> tuple[int, ...] | None:
     assert isinstance(feature, MultiArrayFeature)
     smallest = tuple(max(1, low) for low, _ in feature.ranges)
     return feature.shape or (feature.shapes[0] if feature.shapes else smallest) or None
+
+
+def _takes_several_shapes(feature: Feature) -> bool:
+    if isinstance(feature, _BatchedArrayFeature):
+        return True
+    return isinstance(feature, MultiArrayFeature) and bool(feature.shapes or feature.ranges)
 
 
 def _present(feature: Feature, value: Any) -> Any:

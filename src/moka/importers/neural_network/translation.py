@@ -31,7 +31,7 @@ def translate(net: NetworkBuilder, messages: Sequence[Any]) -> None:
         if len(results) != len(message.output):
             raise ProgramError(f"{net.origin} has {len(message.output)} outputs; expected {len(results)}")
         _state_ranks(results, message.outputTensor)
-        net.blobs.update(zip(message.output, results, strict=True))
+        net.blobs.update(zip(message.output, (_with_axes(net, value) for value in results), strict=True))
         net.layer = outer
 
 
@@ -48,3 +48,9 @@ def _state_ranks(results: Sequence[Value], tensors: Sequence[Any]) -> None:
     for value, tensor in zip(results, tensors, strict=False):
         if isinstance(value.type, TensorType) and value.type.shape is None and tensor.rank:
             value.type = TensorType(value.type.dtype, (None,) * tensor.rank)
+
+
+def _with_axes(net: NetworkBuilder, value: Value) -> Value:
+    """The value with one axis at least, as all blobs have."""
+    scalar = isinstance(value.type, TensorType) and value.type.rank == 0
+    return net.emit("expand_dims", rank=1, x=value, axes=[0]) if scalar else value
