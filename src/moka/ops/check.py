@@ -135,7 +135,10 @@ def _outputs(operation: Operation, record: OperationRecord, bound: dict[str, tup
     if not fitting:
         yield f"has {count} outputs; expected {' or '.join(str(len(variables)) for _, variables in alternatives)}"
         return
+    mixed = {dtype for dtype, _ in bound.values()}
     for value, variable in zip(operation.outputs, itertools.cycle(fitting[0])):
+        if len(mixed) > 1 and _dtype(value.type) in mixed:
+            continue  # converters state either type as the result's where inputs mix two: a product of int32 and fp16 is fp16
         yield from _variable(f"output {value}", variable, (value,), record, bound)
 
 
