@@ -100,8 +100,8 @@ def test_real_programs_keep_the_rules(corpus: Path) -> None:
 
 
 def test_the_result_of_mixed_types_may_have_either() -> None:
-    x, y = Value("x", TensorType(INT32, (2, 2))), Value("y", TensorType(dtypes.FP16, (2, 2)))
-    for dtype, problems in ((INT32, 0), (dtypes.FP16, 0), (FP32, 1)):
+    x, y = Value("x", TensorType(dtypes.INT32, (2, 2))), Value("y", TensorType(dtypes.FP16, (2, 2)))
+    for dtype, problems in ((dtypes.INT32, 0), (dtypes.FP16, 0), (dtypes.FP32, 1)):
         made = Operation("matmul", {"x": (x,), "y": (y,)})
         made.outputs.append(Value("product", TensorType(dtype, (2, 2)), made))
         assert len(check(made, "ios17")) == problems
