@@ -13,7 +13,7 @@ import torch
 from moka.errors import ProgramError
 from moka.ir.program import Argument, Block, Constant, Operation, Value
 from moka.ir.types import TensorType
-from moka.ops.binding import bind
+from moka.ops.binding import Call, bind
 from moka.ops.table import COMPUTED, lookup
 
 __all__ = ["ShapeInference"]
@@ -52,7 +52,7 @@ class ShapeInference:
         Raises:
             ProgramError: the kernel refuses the inputs; the message names the operation and their shapes.
         """
-        call, operands = bind(operation, lookup(operation.type, self.opset), self._known, self._content, _no_blocks)
+        call, operands = self._bind(operation)
         tensors = [self.tensor(operand) for operand in operands]
         if any(tensor is None for tensor in tensors):
             return None
@@ -67,6 +67,34 @@ class ShapeInference:
             shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors if tensor is not None)
             raise ProgramError(f"operation {operation} does not take inputs of shape {shapes}: {error}") from error
         return list(result) if isinstance(result, (tuple, list)) else [result]
+
+    def alike(self, operation: Operation) -> list[torch.Tensor] | None:
+        """Tensors of the ranks and types that an operation's results have where their sizes depend on data; None if that can't be told.
+
+        The operation is tried on operands with other sizes in place of the unknown ones: with 1, which broadcasts, or else with 16.
+        """
+        call, operands = self._bind(operation)
+        for size in (1, 16):
+            tensors = [self._stand_in(operand, size) for operand in operands]
+            if any(tensor is None for tensor in tensors):
+                return None
+            try:
+                with torch.inference_mode():
+                    result = call(*tensors)
+            except Exception:  # whatever the kernel has against these sizes
+                continue
+            return list(result) if isinstance(result, (tuple, list)) else [result]
+        return None
+
+    def _stand_in(self, operand: Argument, size: int) -> torch.Tensor | None:
+        known = self.tensor(operand)
+        if known is not None or not isinstance(operand.type, TensorType) or operand.type.shape is None:
+            return None if known is None else known.to("meta") if known.is_floating_point() else known
+        sizes = [item if isinstance(item, int) else size for item in operand.type.shape]
+        return torch.empty(sizes, dtype=COMPUTED[operand.type.dtype], device="meta")
+
+    def _bind(self, operation: Operation) -> tuple[Call, list[Argument]]:
+        return bind(operation, lookup(operation.type, self.opset), self._known, self._content, _no_blocks)
 
     def _known(self, argument: Argument) -> bool:
         return isinstance(argument, Constant) or self.concrete(argument) is not None

@@ -223,3 +223,16 @@ def test_pad_to_a_size_from_a_blob() -> None:
 def test_wrong_parameters_are_refused(build: Build, expected: str) -> None:
     with pytest.raises(ProgramError, match=expected):
         loaded(built({"x": X.shape}, build, exact=True))
+
+
+def test_older_layers_take_blobs_whose_sizes_data_decides() -> None:
+    def build(builder: Any) -> None:
+        builder.add_where_nonzero("w", "x", "places")
+        builder.add_elementwise("twice", ["places", "places"], "sum", "ADD")
+        builder.add_expand_dims("e", "sum", "image", [0])
+        builder.add_elementwise("c", ["image", "image"], "two", "CONCAT")
+        builder.add_slice("s", "two", "y", "width", 1, 3)
+
+    x = np.array([[[1, 0, 2], [0, 0, -3]]], np.float32)
+    places = 2 * np.argwhere(x)[None]
+    check({"x": x}, build, np.concatenate([places, places])[:, :, 1:3], exact=True)

@@ -88,10 +88,12 @@ class NetworkBuilder:
         operation = Operation(kind, origin=self.origin)
         operation.inputs = {name: self._arguments(item) for name, item in inputs.items() if item is not None}
         results = self._results(operation)
-        unknown = TensorType(BY_NAME[dtype], None if rank is None else (None,) * rank)
+        unknown = [TensorType(BY_NAME[dtype], None if rank is None else (None,) * rank)] * count
+        if results is None and rank is None and (alike := self.shapes.alike(operation)) is not None:
+            unknown = [TensorType(_DTYPES[item.dtype], (None,) * item.dim()) for item in alike]
         for index in range(count):
             known = None if results is None else results[index]
-            value_type = unknown if known is None else TensorType(_DTYPES[known.dtype], tuple(known.shape))
+            value_type = unknown[index] if known is None else TensorType(_DTYPES[known.dtype], tuple(known.shape))
             value = Value(self._unique(self._label(count, index)), value_type, operation)
             operation.outputs.append(value)
             if known is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from moka.importers.neural_network.builder import NetworkBuilder
 from moka.ir.program import Value
 from moka.ir.types import TensorType
 
-__all__ = ["broadcast_rank", "known_rank", "numbers", "outer_rank", "shape_of", "size_of", "wrapped"]
+__all__ = ["broadcast_rank", "known_rank", "numbers", "outer_rank", "reshaped", "shape_of", "size_of", "wrapped"]
 
 
 def known_rank(x: Value) -> int | None:
@@ -39,6 +40,15 @@ def shape_of(net: NetworkBuilder, x: Value) -> Value:
         shape.type = TensorType(dtypes.INT32, (rank,))
         net.shapes.note(shape, torch.empty(rank, dtype=torch.int32, device="meta"))
     return shape
+
+
+def reshaped(net: NetworkBuilder, x: Value, shape: Sequence[int]) -> Value:
+    """The blob in a shape, which is known even if the blob's own is not, unless the numbers refer to that."""
+    result = net.emit("reshape", rank=len(shape), x=x, shape=list(shape))
+    if net.shapes.tensor(result) is None and all(size > 0 for size in shape):
+        result.type = TensorType(dtypes.FP32, tuple(shape))
+        net.shapes.enter(result)
+    return result
 
 
 def size_of(net: NetworkBuilder, x: Value, axis: int) -> int | Value:

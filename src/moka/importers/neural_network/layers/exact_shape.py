@@ -8,7 +8,7 @@ import numpy as np
 
 from moka.errors import ProgramError
 from moka.importers.neural_network.builder import NetworkBuilder
-from moka.importers.neural_network.layers._values import broadcast_rank, known_rank, numbers, outer_rank, shape_of, size_of
+from moka.importers.neural_network.layers._values import broadcast_rank, known_rank, numbers, outer_rank, reshaped, shape_of, size_of
 from moka.importers.neural_network.registry import layer
 from moka.ir.program import Value
 
@@ -22,7 +22,7 @@ def get_shape(net: NetworkBuilder, params: Any, x: Value) -> Value:
 @layer("reshapeStatic", "rankPreservingReshape")
 def reshape_static(net: NetworkBuilder, params: Any, x: Value) -> Value:
     """The blob in the shape targetShape: one size may be -1, for what is left over, and 0 keeps the blob's own."""
-    return net.emit("reshape", rank=len(params.targetShape), x=x, shape=_ints(params.targetShape))
+    return reshaped(net, x, _ints(params.targetShape))
 
 
 @layer("reshapeLike")

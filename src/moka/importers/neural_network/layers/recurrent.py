@@ -13,6 +13,7 @@ import numpy as np
 
 from moka.errors import ProgramError
 from moka.importers.neural_network.builder import NetworkBuilder
+from moka.importers.neural_network.layers._values import reshaped
 from moka.importers.neural_network.registry import layer
 from moka.ir.program import Value
 
@@ -212,6 +213,9 @@ def _state(net: NetworkBuilder, given: Value | None, batch: int, size: int) -> A
     """An initial state as [batch, size]: zeros where none is given, and one that is given for all of the batch where it has one row."""
     if given is None:
         return np.zeros((batch, size), np.float32)
+    if net.shapes.tensor(given) is None:  # converters make states longer than the batch, of which the first rows count
+        rows_of_state = net.emit("reshape", rank=2, x=given, shape=[-1, size])
+        return reshaped(net, net.emit("slice_by_size", rank=2, x=rows_of_state, begin=[0, 0], size=[batch, size]), [batch, size])
     rows, rest = divmod(int(np.prod(net.static_shape(given))), size)
     if rest or rows not in (1, batch):
         raise ProgramError(
