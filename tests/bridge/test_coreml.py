@@ -228,3 +228,17 @@ def _relu(ct):
         return mb.relu(x=x, name="y")
 
     return ct.convert(program, convert_to="mlprogram", compute_precision=ct.precision.FLOAT32, skip_model_load=True).get_spec()
+
+
+def test_images_in_color_have_an_alpha_channel(network):
+    import coremltools as ct
+
+    features = [("x", ct.models.datatypes.Array(3, 4, 5))]
+    builder = ct.models.neural_network.NeuralNetworkBuilder(features, [("y", features[0][1])])
+    builder.add_elementwise("same", ["x"], "y", "ADD", alpha=0.0)
+    image = builder.spec.description.output[0].type.imageType
+    image.colorSpace, image.height, image.width = ct.proto.FeatureTypes_pb2.ImageFeatureType.ColorSpace.Value("RGB"), 4, 5
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 5))
+    picture = ct.models.MLModel(builder.spec).predict({"x": pixels.astype(np.float32)})["y"]
+    assert picture.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(picture), np.append(pixels, np.full((1, 4, 5), 255), axis=0).transpose(1, 2, 0))

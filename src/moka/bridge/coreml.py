@@ -104,7 +104,7 @@ class _MLModelProxy:
             started = time.perf_counter_ns()
             outputs: dict[str, Any] = self._model.predict(self._truncated(data), None if state is None else state.state)
             self._predict_duration = time.perf_counter_ns() - started
-            return outputs
+            return _with_alpha(outputs)
 
     def batchPredict(self, data: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: N802 (Core ML's name)
         """Predictions for a list of inputs, in its order."""
@@ -112,7 +112,7 @@ class _MLModelProxy:
             started = time.perf_counter_ns()
             outputs: list[dict[str, Any]] = self._model.predict([self._truncated(item) for item in data])
             self._predict_duration = time.perf_counter_ns() - started
-            return outputs
+            return [_with_alpha(item) for item in outputs]
 
     def newState(self) -> _State:  # noqa: N802 (Core ML's name)
         """Fresh states, for a stateful model."""
@@ -207,6 +207,11 @@ class _MLModelProxy:
 
         with runtime_errors():
             return MLModelAsset(_MLModelAssetProxy(compiled.compile_from_memory(spec_data, blob_mapping), temporary=True))
+
+
+def _with_alpha(outputs: dict[str, Any]) -> dict[str, Any]:
+    """Outputs as coremltools' users get them: images in color have an alpha channel."""
+    return {name: value.convert("RGBA") if getattr(value, "mode", None) == "RGB" else value for name, value in outputs.items()}
 
 
 class _MLCPUComputeDeviceProxy:
