@@ -68,7 +68,9 @@ class MultiArrayFeature:
         return not self.shape or shape == self.shape
 
     def _outside(self, shape: tuple[int, ...]) -> str:
-        """The first axis that is out of its range, in Core ML's own words."""
+        """What is not allowed about a shape, in Core ML's own words: it is in no enumeration, or an axis is out of its range."""
+        if self.shapes:
+            return f": MultiArray Shape ({' x '.join(map(str, shape))}) was not in enumerated set of allowed shapes"
         if len(shape) == len(self.ranges):
             for axis, (size, bounds) in enumerate(zip(shape, self.ranges, strict=True)):
                 if not within(size, bounds):
