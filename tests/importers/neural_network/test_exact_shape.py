@@ -236,3 +236,12 @@ def test_older_layers_take_blobs_whose_sizes_data_decides() -> None:
     x = np.array([[[1, 0, 2], [0, 0, -3]]], np.float32)
     places = 2 * np.argwhere(x)[None]
     check({"x": x}, build, np.concatenate([places, places])[:, :, 1:3], exact=True)
+
+
+def test_blobs_have_one_axis_at_least() -> None:
+    def build(builder: Any) -> None:
+        builder.add_slice_static("s", "x", "one", [0, 2, 1], [0] * 3, [1] * 3, [False] * 3, [False] * 3, [True] * 3)
+        builder.add_reduce_sum("r", "x", "all", None, False, True)
+        builder.add_concat_nd("c", ["one", "all", "v"], "y", 0)
+
+    check({"x": X, "v": vector(3)}, build, [X[0, 2, 1], X.sum(), 3], exact=True)
