@@ -1,0 +1,1 @@
+"""The fast path: programs lowered to ONNX, and the runtimes that execute them."""

@@ -1,0 +1,69 @@
+"""Which operations have a form in ONNX: one function each, with the parameters of the operation's kernel.
+
+    @lowers("gather", computed=("indices",))
+    def gather(g: Graph, x: Operand, indices: Operand, *, axis: int, batch_dims: int, validate_indices: bool) -> Operand:
+        return g.node("Gather", x, g.cast(indices, np.int64), axis=axis)
+
+Tensors come as operands of the graph, variadic ones as a tuple of them, attributes as Python values with the record's defaults
+filled in, and blocks as they are. An attribute that the program computes while it runs comes as an operand where ``computed`` names it; else the operation
+has no form in ONNX. A function gives an operand, or one for each output, and raises `Unlowerable` with a reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+__all__ = ["Lowering", "find", "lowers", "names"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """How one operation is lowered.
+
+    Attributes:
+        computed: attributes that may be operands.
+        compressed: whether it is lowered although all its inputs are constants, where the target has kernels for compressed weights.
+    """
+
+    function: Callable[..., Any]
+    computed: frozenset[str] = frozenset()
+    compressed: bool = False
+
+
+_TABLE: dict[str, Lowering] = {}
+
+
+def lowers(*operations: str, computed: Sequence[str] = (), compressed: bool = False) -> Callable[[F], F]:
+    """Enters a function as the lowering of one or more operations."""
+
+    def enter(function: F) -> F:
+        for name in operations:
+            if name in _TABLE:
+                raise ValueError(f"operation {name!r} is lowered twice")
+            _TABLE[name] = Lowering(function, frozenset(computed), compressed)
+        return function
+
+    return enter
+
+
+def find(operation: str) -> Lowering | None:
+    """The lowering of an operation, if it has one."""
+    _load()
+    return _TABLE.get(operation)
+
+
+def names() -> list[str]:
+    """Every operation that has one."""
+    _load()
+    return sorted(_TABLE)
+
+
+@functools.cache
+def _load() -> None:
+    importlib.import_module("moka.engines.onnx.families")
