@@ -5,8 +5,9 @@
         return g.node("Gather", x, g.cast(indices, np.int64), axis=axis)
 
 Tensors come as operands of the graph, variadic ones as a tuple of them, attributes as Python values with the record's defaults
-filled in, and blocks as they are. An attribute that the program computes while it runs comes as an operand where ``computed`` names it; else the operation
-has no form in ONNX. A function gives an operand, or one for each output, and raises `Unlowerable` with a reason.
+filled in, and blocks as they are. An attribute that the program computes while it runs comes as an operand where ``computed``
+names it; else the operation has no form in ONNX. A function gives an operand, or one for each output, and raises `Unlowerable`
+with a reason.
 """
 
 from __future__ import annotations
