@@ -52,7 +52,10 @@ class Executable(Protocol):
 class Engine(Protocol):
     """What can execute operations."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What plans and messages call it."""
+        ...
 
     def reasons(self, operation: Operation, opset: str) -> tuple[str, ...]:
         """Why this engine can't run the operation; empty if it can."""

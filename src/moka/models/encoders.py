@@ -11,8 +11,9 @@ import numpy as np
 
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Array, DictionaryFeature, Feature, MultiArrayFeature
-from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.models.model import Model, ModelState
 from moka.models.rows import Row
 
 __all__ = [
@@ -34,8 +35,8 @@ _LARGEST_DIMENSION = 2**26
 class Transformer(Model):
     """A model that makes one output of one input: it defines `_transform`."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self._message: Any = getattr(source.specification, self.kind)
         self._input = only(self.function.inputs.values(), "input", self.path)
         self._output = only(self.function.outputs.values(), "output", self.path)
@@ -62,8 +63,8 @@ class OneHotEncoder(Transformer):
     A category that the model does not know is an error, or gives all zeros, as the model says.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         field = self._message.WhichOneof("CategoryType")
         if field is None:
             raise FormatError(self.path, "has no categories; expected stringCategories or int64Categories")
@@ -85,8 +86,8 @@ class OneHotEncoder(Transformer):
 class DictVectorizer(Transformer):
     """A dictionary by names as a dictionary by index, or an array. Keys that the model does not know are left out, as scikit-learn does."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         field = self._message.WhichOneof("Map")
         if field is None:
             raise FormatError(self.path, "has no keys; expected stringToIndex or int64ToIndex")
@@ -111,8 +112,8 @@ class DictVectorizer(Transformer):
 class FeatureVectorizer(Model):
     """Numbers, arrays and dictionaries by index side by side in one array, in the order of the model's list."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self._output = only(self.function.outputs.values(), "output", self.path)
         self._columns = [(item.inputColumn, item.inputDimensions) for item in source.specification.featureVectorizer.inputList]
         if missing := [name for name, _ in self._columns if name not in self.function.inputs]:
@@ -146,8 +147,8 @@ def _fill(part: Any, name: str, value: Any) -> None:
 class Scaler(Transformer):
     """scale * (x + shift), with one value for all elements or one for each. A result that does not fit an integer output is an error."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self._shift = np.array(self._message.shiftValue or [0.0], np.float64)
         self._scale = np.array(self._message.scaleValue or [1.0], np.float64)
 
@@ -175,8 +176,8 @@ _NORMS: tuple[Callable[[Array], Any], ...] = (
 class Normalizer(Transformer):
     """x divided by its largest value, its sum of absolute values, or its Euclidean length. An array with norm 0 stays as it is."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         if not 0 <= self._message.normType < len(_NORMS):
             raise FormatError(self.path, f"normType is {self._message.normType}; expected 0 (LMax), 1 (L1) or 2 (L2)")
         self._norm = _NORMS[self._message.normType]
@@ -201,8 +202,8 @@ class ArrayFeatureExtractor(Transformer):
 class CategoricalMapping(Transformer):
     """A string as an integer or an integer as a string. A category that the model does not know gives its default, else an error."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         field = self._message.WhichOneof("MappingType")
         if field is None:
             raise FormatError(self.path, "has no mapping; expected stringToInt64Map or int64ToStringMap")
@@ -220,8 +221,8 @@ class CategoricalMapping(Transformer):
 class Identity(Model):
     """Outputs are the inputs of the same names; one input and one output may have different names."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         inputs, outputs = list(self.function.inputs), list(self.function.outputs)
         single = len(inputs) == len(outputs) == 1
         self._source = {name: inputs[0] if single else name for name in outputs}

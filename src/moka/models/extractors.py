@@ -13,9 +13,10 @@ import numpy as np
 
 from moka.errors import ExecutionError, InputError, MokaError, UnsupportedError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Feature, MultiArrayFeature
 from moka.models.images import ImageFeature
-from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.models.model import Model, ModelState
 from moka.models.rows import Row
 
 __all__ = ["MISSING", "ExtractorModel", "is_registered", "register_feature_extractor"]
@@ -82,8 +83,8 @@ class ExtractorModel(Model):
         settings: what the file says, by the format's names of fields; data of the kind's own form is there as bytes.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         message: Any = getattr(source.specification, self.kind)
         self.settings: Mapping[str, Any] = settings(message)
         self.name: str = _name(message, self.settings)

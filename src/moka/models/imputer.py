@@ -8,9 +8,9 @@ import numpy as np
 
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.encoders import Transformer
 from moka.models.features import Feature
-from moka.models.model import ComputeUnits, Numerics
 
 __all__ = ["Imputer"]
 
@@ -22,8 +22,8 @@ class Imputer(Transformer):
     values, or from a single one.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         field = self._message.WhichOneof("ImputedValue")
         if field is None:
             raise FormatError(self.path, "has no imputed value")

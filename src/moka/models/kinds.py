@@ -49,7 +49,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "serializedModel": ("extractors", "ExtractorModel"),
     "linkedModel": ("linked", "LinkedModel"),
 }
-"""Kind to the module of `moka.models` and what in it makes a model from a source, compute units, a function's name and numerics."""
+"""Kind to the module of `moka.models` and what in it makes a model from a source and a configuration."""
 
 
 def model_class(source: ModelSource) -> Any:

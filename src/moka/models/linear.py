@@ -9,8 +9,8 @@ import numpy as np
 
 from moka.errors import FormatError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Array
-from moka.models.model import ComputeUnits, Numerics
 from moka.models.numbers import logistic, normal_distribution, softmax
 from moka.models.rows import BatchModel, ClassifierOutputs, RegressorOutputs, Row, RowMatrix, label_vector
 
@@ -24,8 +24,8 @@ _ENCODINGS = ("ReferenceClass", "OneVsRest")
 class _LinearModel(BatchModel):
     """What both kinds do: scores [rows, outputs] = features @ weights.T + offset."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self._message: Any = getattr(source.specification, self.kind)
         self.weights, self.offset = _weights(self._message, self.path)
         self._matrix = RowMatrix(self.function.inputs, self.weights.shape[1], self.path)
@@ -38,8 +38,8 @@ class _LinearModel(BatchModel):
 class LinearRegressor(_LinearModel):
     """Linear, logit or probit regression, of one or several numbers."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self.link = _choice(self._message.postEvaluationTransform, _REGRESSOR_LINKS, "postEvaluationTransform", self.path)
         self._outputs = RegressorOutputs(self.function, len(self.weights), self.path)
 
@@ -56,8 +56,8 @@ class LinearClassifier(_LinearModel):
     Probit takes two classes, as the format states.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         labels = label_vector(self._message, self.path)
         self.link = _choice(self._message.postEvaluationTransform, _CLASSIFIER_LINKS, "postEvaluationTransform", self.path)
         self.encoding = _choice(self._message.classEncoding, _ENCODINGS, "classEncoding", self.path)

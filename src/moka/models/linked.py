@@ -9,8 +9,9 @@ from typing import Any
 from moka.errors import FormatError, ProgramError, UnsupportedError
 from moka.formats.mlpackage import relative_path_problem
 from moka.formats.source import ModelSource, open_source
+from moka.models.configuration import Configuration
 from moka.models.kinds import model_class
-from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.models.model import Model, ModelState
 from moka.models.rows import Row
 
 __all__ = ["LinkedModel"]
@@ -27,8 +28,8 @@ class LinkedModel(Model):
         model: the other model.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         message: Any = source.specification.linkedModel
         if message.WhichOneof("LinkType") != "linkedModelFile":
             raise FormatError(self.path, "linkedModel: names no file")
@@ -37,7 +38,7 @@ class LinkedModel(Model):
             raise ProgramError(f"{self.path}: linkedModel: more than {_DEEPEST} models that link to each other")
         token = _links.set(_links.get() + 1)
         try:
-            self.model: Model = model_class(linked)(linked, compute_units, None, numerics)
+            self.model: Model = model_class(linked)(linked, configuration.of_part())
         finally:
             _links.reset(token)
         for what, own, other in (

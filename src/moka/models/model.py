@@ -7,12 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
 from moka.errors import InputError, UnsupportedError
 from moka.formats.source import ModelSource, open_source
+from moka.models.configuration import ComputeUnits, Configuration, EngineName, Numerics
 from moka.models.description import FunctionDescription, ModelDescription
 from moka.models.features import Array, Feature, MultiArrayFeature, StateFeature
 from moka.models.kinds import model_class
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ComputeUnits", "Model", "ModelState", "load"]
 
-ComputeUnits: TypeAlias = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
-Numerics: TypeAlias = Literal["fast", "device"]
 Data: TypeAlias = Mapping[str, Any]
-
-_COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 
 
 def load(
@@ -35,6 +32,10 @@ def load(
     compute_units: ComputeUnits | Any = "ALL",
     function: str | None = None,
     numerics: Numerics = "fast",
+    engine: EngineName = "auto",
+    threads: int = 0,
+    allow_low_precision: bool = False,
+    plan: Any = None,
 ) -> Model:
     """Loads a Core ML model: a ``.mlmodel`` file or an ``.mlpackage`` folder.
 
@@ -45,6 +46,11 @@ def load(
         function: which of a multifunction model's functions; None for the default one.
         numerics: ``fast`` computes values declared fp16 in what is fastest and at least as wide; ``device`` rounds every result to its
             declared type, as Apple's fp16 units do.
+        engine: what runs the operations that it can run: ``torch``, ``onnxruntime`` or ``openvino``; ``auto`` leaves it to the plan.
+            PyTorch runs the rest.
+        threads: how many threads one prediction may use; 0 for as many as there are cores.
+        allow_low_precision: whether what the model declares fp16 may be computed in bf16 where the processor is fast at it.
+        plan: a plan, or the file of one, that is to be followed in place of one made for this machine.
 
     Raises:
         FormatError: the file is not what its format demands.
@@ -53,12 +59,9 @@ def load(
         InputError: an argument has a value that is none of those allowed.
     """
     units = getattr(compute_units, "name", compute_units)
-    if units not in _COMPUTE_UNITS:
-        raise InputError(f"compute_units is {compute_units!r}; expected one of {', '.join(_COMPUTE_UNITS)}")
-    if numerics not in ("fast", "device"):
-        raise InputError(f"numerics is {numerics!r}; expected 'fast' or 'device'")
+    configuration = Configuration(units, function, numerics, engine, threads, allow_low_precision, plan)
     source = open_source(path)
-    return model_class(source)(source, units, function, numerics)  # type: ignore[no-any-return]
+    return model_class(source)(source, configuration)  # type: ignore[no-any-return]
 
 
 class ModelState:
@@ -99,15 +102,21 @@ class Model(ABC):
         specification_version: the version of the format that the file states.
         description: metadata, and the features of every function.
         function: the function that `predict` runs.
+        configuration: how it is to run.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None) -> None:
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
         self.path: Path = source.path
         self.kind: str = source.specification.WhichOneof("Type")
         self.specification_version: int = source.specification.specificationVersion
         self.description = ModelDescription.parse(source.specification.description)
-        self.function: FunctionDescription = self.description.function(function)
-        self.compute_units: ComputeUnits = compute_units
+        self.function: FunctionDescription = self.description.function(configuration.function)
+        self.configuration = configuration
+
+    @property
+    def compute_units(self) -> ComputeUnits:
+        """What the model may run on."""
+        return self.configuration.compute_units
 
     @overload
     def predict(self, data: Data, state: ModelState | None = None) -> dict[str, Any]: ...

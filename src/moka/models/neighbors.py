@@ -10,8 +10,8 @@ import numpy as np
 
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Array, Feature, ScalarFeature
-from moka.models.model import ComputeUnits, Numerics
 from moka.models.rows import BatchModel, ClassifierOutputs, Label, Row, RowMatrix
 from moka.models.update import Learned, Progress, Sample, UpdatableModel, UpdateParameter, chosen_values
 
@@ -33,9 +33,9 @@ class NearestNeighborsClassifier(UpdatableModel, BatchModel):
         sample_labels: the label of each sample.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
-        self._source, self._numerics = source, numerics
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
+        self._source = source
         message: Any = source.specification.kNearestNeighborsClassifier
         self._dimensions = message.nearestNeighborsIndex.numberOfDimensions
         self.samples, self.sample_labels = _samples(message, self.path)

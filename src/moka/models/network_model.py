@@ -9,16 +9,17 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from moka.engines.base import Executable, Segment
-from moka.engines.torch_engine import TorchEngine
+from moka.engines.base import Executable
 from moka.errors import MokaError, ProgramError
 from moka.formats.source import ModelSource
 from moka.importers.neural_network import Network, import_network
 from moka.importers.neural_network.builder import ShapeError
+from moka.models.configuration import Configuration
 from moka.models.devices import torch_device
+from moka.models.execution import executable
 from moka.models.features import Feature, MultiArrayFeature, ScalarFeature
 from moka.models.images import ImageFeature
-from moka.models.model import ComputeUnits, ModelState, Numerics
+from moka.models.model import ModelState
 from moka.models.update import Learned, Progress, Sample, UpdatableModel
 
 __all__ = ["NetworkModel"]
@@ -54,10 +55,9 @@ class NetworkModel(UpdatableModel):
         network: the network, which programs are made of.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
-        self._source, self._numerics = source, numerics
-        self._engine = TorchEngine(torch_device(compute_units), numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
+        self._source = source
         message = getattr(source.specification, self.kind)
         if message.arrayInputShapeMapping == 0:
             inputs = {name: _batched(feature) for name, feature in self.function.inputs.items()}
@@ -100,7 +100,7 @@ class NetworkModel(UpdatableModel):
         with self._lock:
             if shapes not in self._executables:
                 program = import_network(self.network, dict(zip(self.function.inputs, shapes, strict=True)))
-                self._executables[shapes] = self._engine.compile(Segment.of(program.functions["main"]))
+                self._executables[shapes] = executable(program.functions["main"], self.configuration)
                 if len(self._executables) > _KEPT_SHAPES:
                     self._executables.popitem(last=False)
             self._executables.move_to_end(shapes)
@@ -116,7 +116,7 @@ class NetworkModel(UpdatableModel):
         from moka.models.network_update import train_network  # only models that are updated pay for it
 
         specification = copy.deepcopy(self._source.specification)
-        learned, device = getattr(specification, self.kind), torch_device(self.compute_units)
+        learned, device = getattr(specification, self.kind), torch_device(self.configuration.compute_units)
         inputs, targets = self.function.inputs, self.training_inputs
         return specification, train_network(self.network, learned, inputs, targets, samples, progress, parameters, device)
 

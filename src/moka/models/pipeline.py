@@ -9,10 +9,11 @@ from typing import Any
 
 from moka.errors import FormatError, MokaError, UnsupportedError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import DictionaryFeature, Feature
 from moka.models.images import ImageFeature
 from moka.models.kinds import model_class
-from moka.models.model import ComputeUnits, Model, Numerics
+from moka.models.model import Model
 from moka.models.parts import stages
 from moka.models.rows import BatchModel, Row
 from moka.models.update import Learned, Progress, Sample, UpdatableModel
@@ -32,13 +33,13 @@ class PipelineModel(UpdatableModel, BatchModel):
         stages: the models, by name.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
-        self._source, self._numerics = source, numerics
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
+        self._source = source
         self.stages: dict[str, Model] = {}
         known = set(self.function.inputs)
         for name, stage in stages(source).items():
-            self.stages[name] = _load_stage(name, stage, compute_units, numerics)
+            self.stages[name] = _load_stage(name, stage, configuration.of_part())
             takes = self.stages[name].function.inputs
             if missing := [key for key, feature in takes.items() if key not in known and not feature.optional]:
                 raise FormatError(self.path, f"stage {name!r} takes {missing[0]!r}, which is no input and no stage before it gives")
@@ -103,10 +104,10 @@ def _present(feature: Feature, value: Any) -> Any:
     return value if isinstance(feature, ImageFeature) else feature.present(value)
 
 
-def _load_stage(name: str, stage: ModelSource, compute_units: ComputeUnits, numerics: Numerics) -> Model:
+def _load_stage(name: str, stage: ModelSource, configuration: Configuration) -> Model:
     """The model of one stage; its errors say which it is."""
     try:
-        model: Model = model_class(stage)(stage, compute_units, None, numerics)
+        model: Model = model_class(stage)(stage, configuration)
         return model
     except FormatError as error:
         raise FormatError(f"{error.where}: stage {name!r}", error.problem) from error

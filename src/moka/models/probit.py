@@ -10,8 +10,9 @@ import numpy as np
 
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Feature, MultiArrayFeature
-from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.models.model import Model, ModelState
 from moka.models.rows import Row
 
 __all__ = ["BayesianProbitRegressor"]
@@ -29,8 +30,8 @@ class BayesianProbitRegressor(Model):
     The features are an array of values, the index being the feature, or rows of (feature, value).
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         message: Any = source.specification.bayesianProbitRegressor
         self._message = message
         self._features = message.regressionInputFeatureName or next(iter(self.function.inputs), "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from moka.engines.base import Segment
 from moka.engines.torch_engine import TorchEngine
 from moka.errors import InputError, ProgramError, UnknownOperationError
 from moka.formats.source import ModelSource
@@ -12,8 +11,9 @@ from moka.importers.custom_operations import bind_custom_operations
 from moka.importers.ml_program import import_program
 from moka.ir.program import Function
 from moka.ir.verify import verify
-from moka.models.devices import torch_device
-from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.models.configuration import Configuration
+from moka.models.execution import executable
+from moka.models.model import Model, ModelState
 from moka.ops.check import check_program
 
 __all__ = ["ProgramModel"]
@@ -22,16 +22,15 @@ __all__ = ["ProgramModel"]
 class ProgramModel(Model):
     """A model whose body is an ML Program."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self.program = import_program(source)
         body = self._function()
         bind_custom_operations(body)
-        engine = TorchEngine(torch_device(compute_units), numerics)
-        _check_operations(source, body, engine)
+        _check_operations(source, body, TorchEngine())
         verify(self.program)
         check_program(self.program)
-        self.executable = engine.compile(Segment.of(body))
+        self.executable = executable(body, configuration)
 
     def make_state(self) -> ModelState:
         if not self.function.states:

@@ -8,8 +8,9 @@ import numpy as np
 
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Feature, ScalarFeature
-from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.models.model import Model, ModelState
 from moka.models.rows import Label, Row
 
 __all__ = ["ItemSimilarityRecommender"]
@@ -24,8 +25,8 @@ class ItemSimilarityRecommender(Model):
     unless the model takes a list of its own for that; items with equal scores come in the model's order.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         message: Any = source.specification.itemSimilarityRecommender
         self._message = message
         self._given = message.itemInputFeatureName or next(iter(self.function.inputs), "")

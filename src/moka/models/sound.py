@@ -8,9 +8,9 @@ import numpy as np
 
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.encoders import Transformer
 from moka.models.features import Array
-from moka.models.model import ComputeUnits, Numerics
 
 __all__ = ["SoundAnalysisPreprocessing", "log_mel"]
 
@@ -23,8 +23,8 @@ _OFFSET = 0.01
 class SoundAnalysisPreprocessing(Transformer):
     """Log-mel spectrogram of a sound of one channel at 16 kHz, as AudioSet's VGGish defines it."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         if self._message.WhichOneof("SoundAnalysisPreprocessingType") != "vggish":
             raise FormatError(self.path, "has no type of preprocessing; expected vggish")
         self._shape = tuple(getattr(self._output, "shape", ()))

@@ -8,8 +8,9 @@ import numpy as np
 
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Array, Feature, MultiArrayFeature
-from moka.models.model import ComputeUnits, Model, ModelState, Numerics
+from moka.models.model import Model, ModelState
 from moka.models.rows import Row
 from moka.models.sizes import Range
 
@@ -24,8 +25,8 @@ class NonMaximumSuppression(Model):
     confident one, drop each other. Rows of zeros fill the outputs where the description has more.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         message: Any = source.specification.nonMaximumSuppression
         self._message = message
         for names, features, what in (

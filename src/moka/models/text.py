@@ -27,10 +27,11 @@ import numpy as np
 
 from moka.errors import FormatError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.encoders import only
 from moka.models.extractors import ExtractorModel, is_registered
 from moka.models.features import Array, DictionaryFeature
-from moka.models.model import ComputeUnits, ModelState, Numerics
+from moka.models.model import ModelState
 from moka.models.numbers import softmax
 from moka.models.rows import Row
 
@@ -76,8 +77,8 @@ class TextClassifier(ExtractorModel):
         bag: the classifier in the file; None where it is of another kind.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self.bag = read_bag_of_words(source.specification.textClassifier.modelParameterData, self.path)
         self._input = only(self.function.inputs.values(), "input", self.path)
 

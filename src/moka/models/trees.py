@@ -8,9 +8,9 @@ import numpy as np
 
 from moka.errors import FormatError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Array, Feature, MultiArrayFeature, ScalarFeature
 from moka.models.forest import Forest, build_forest
-from moka.models.model import ComputeUnits, Numerics
 from moka.models.numbers import logistic, softmax
 from moka.models.rows import BatchModel, ClassifierOutputs, RegressorOutputs, Row, RowMatrix, label_vector
 
@@ -22,8 +22,8 @@ _NO_TRANSFORM, _SOFTMAX, _LOGISTIC, _SOFTMAX_ZERO_REFERENCE = range(4)
 class _TreeEnsemble(BatchModel):
     """What both kinds of tree ensemble do: sum the leaves that each row ends at. An optional feature that was left out is missing (NaN)."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self._message: Any = getattr(source.specification, self.kind)
         inputs = self.function.inputs
         whole = any(isinstance(item, ScalarFeature) and item.kind == "int64" for item in inputs.values())
@@ -49,8 +49,8 @@ class _TreeEnsemble(BatchModel):
 class TreeEnsembleRegressor(_TreeEnsemble):
     """Trees that predict one or several numbers."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self._outputs = RegressorOutputs(self.function, self.forest.dimensions + (self._transform == _SOFTMAX_ZERO_REFERENCE), self.path)
 
     def _predict_batch(self, rows: list[Row]) -> list[Row]:
@@ -64,8 +64,8 @@ class TreeEnsembleClassifier(_TreeEnsemble):
     predicted, among equals the first, as scikit-learn and XGBoost do it.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         labels = label_vector(self._message, self.path)
         self._binary = len(labels) == 2 and self.forest.dimensions == 1 and self._transform in (_NO_TRANSFORM, _LOGISTIC)
         expected = len(labels) - (self._transform == _SOFTMAX_ZERO_REFERENCE)

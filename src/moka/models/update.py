@@ -16,7 +16,7 @@ from moka.formats.mlpackage import write_package
 from moka.formats.source import ModelSource
 from moka.models.features import Feature, parse_features
 from moka.models.kinds import model_class
-from moka.models.model import Model, Numerics
+from moka.models.model import Model
 
 __all__ = ["EpochMetrics", "Learned", "Progress", "Sample", "UpdatableModel", "UpdateParameter", "UpdateResult", "chosen_values"]
 
@@ -118,7 +118,6 @@ class UpdatableModel(Model):
     """A model of a kind that can be updated, if its file says that it may be."""
 
     _source: ModelSource
-    _numerics: Numerics
 
     def update(
         self, batches: Iterable[Sample | Sequence[Sample]], progress: Progress | None = None, **parameters: int | float | bool
@@ -151,7 +150,7 @@ class UpdatableModel(Model):
     def _remade(self, specification: Any) -> Model:
         source = copy.copy(self._source)
         source.specification = specification
-        made: Model = model_class(source)(source, self.compute_units, None, self._numerics)
+        made: Model = model_class(source)(source, self.configuration)
         return made
 
     def _check_names(self, samples: list[Sample]) -> None:

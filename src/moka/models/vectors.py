@@ -9,8 +9,8 @@ import numpy as np
 
 from moka.errors import FormatError
 from moka.formats.source import ModelSource
+from moka.models.configuration import Configuration
 from moka.models.features import Array
-from moka.models.model import ComputeUnits, Numerics
 from moka.models.numbers import logistic
 from moka.models.rows import BatchModel, ClassifierOutputs, RegressorOutputs, Row, RowMatrix, label_vector
 
@@ -29,8 +29,8 @@ _NEAREST_TO_CERTAIN = 1e-7
 class _SupportVectorModel(BatchModel):
     """What both kinds do: the kernel between rows and support vectors."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self._message: Any = getattr(source.specification, self.kind)
         self.vectors = _vectors(self._message, self.path)
         self._norms = (self.vectors**2).sum(axis=1)
@@ -63,8 +63,8 @@ class _SupportVectorModel(BatchModel):
 class SupportVectorRegressor(_SupportVectorModel):
     """The sum of kernels with the support vectors, less rho."""
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         self._coefficients = np.array([self._message.coefficients.alpha], np.float64)
         if self._coefficients.shape[1] != len(self.vectors):
             raise FormatError(self.path, f"coefficients: {self._coefficients.shape[1]} for {len(self.vectors)} support vectors")
@@ -81,8 +81,8 @@ class SupportVectorClassifier(_SupportVectorModel):
     LIBSVM does with ``-b 1``.
     """
 
-    def __init__(self, source: ModelSource, compute_units: ComputeUnits, function: str | None, numerics: Numerics) -> None:
-        super().__init__(source, compute_units, function, numerics)
+    def __init__(self, source: ModelSource, configuration: Configuration) -> None:
+        super().__init__(source, configuration)
         labels = label_vector(self._message, self.path)
         self._pairs = list(combinations(range(len(labels)), 2))
         self._coefficients = _pair_coefficients(self._message, self._pairs, len(labels), len(self.vectors), self.path)
