@@ -17,6 +17,7 @@ SOURCE = Path(moka.__file__).parent
 ROOMS = [
     "errors",
     "formats",
+    "cache",
     "ir",
     "ops",
     "importers",

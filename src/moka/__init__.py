@@ -14,8 +14,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moka import bridge
+    from moka import bridge, cache
     from moka.errors import (
+        CacheError,
         ExecutionError,
         FormatError,
         InputError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "CacheError",
     "EpochMetrics",
     "ExecutionError",
     "FormatError",
@@ -51,6 +53,7 @@ __all__ = [
     "UpdateResult",
     "__version__",
     "bridge",
+    "cache",
     "custom_layer",
     "inspect",
     "load",
@@ -84,8 +87,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "bridge":
-        return importlib.import_module("moka.bridge")
+    if name in ("bridge", "cache"):
+        return importlib.import_module(f"moka.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'moka' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES.get(name, "moka.errors")), name)

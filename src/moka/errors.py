@@ -6,7 +6,8 @@
     │   └── UnknownOperationError   an operation that the table has no record of
     ├── UnsupportedError        valid, but not something Moka (or this machine) can do
     ├── InputError              a value given to a model has a wrong name, type, shape or size
-    └── ExecutionError          an operation failed while a model was running
+    ├── ExecutionError          an operation failed while a model was running
+    └── CacheError              the folder of the cache can't be used
 
 Every message names the file, field, operation or feature first, then what was found, what was expected and what to do.
 """
@@ -14,6 +15,7 @@ Every message names the file, field, operation or feature first, then what was f
 from __future__ import annotations
 
 __all__ = [
+    "CacheError",
     "ExecutionError",
     "FormatError",
     "InputError",
@@ -60,3 +62,7 @@ class InputError(MokaError, ValueError):
 
 class ExecutionError(MokaError, RuntimeError):
     """An operation failed while a model was running."""
+
+
+class CacheError(MokaError, OSError):
+    """The folder of the cache can't be used: its disk is full, say."""
