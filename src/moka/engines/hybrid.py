@@ -13,7 +13,7 @@ from moka.ir.program import Function, Operation, Value
 from moka.ir.types import StateType
 from moka.ops.table import lookup
 
-__all__ = ["HybridExecutable", "split", "used_values"]
+__all__ = ["HybridExecutable", "constant_operations", "split", "used_values"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -61,7 +61,7 @@ def split(function: Function, place: Callable[[Operation], K]) -> list[tuple[K, 
     Args:
         place: where an operation is to run; not asked for operations on constants alone.
     """
-    constant = _constant_operations(function)
+    constant = constant_operations(function)
     operations = [operation for operation in function.body.operations if operation not in constant]
     runs = _schedule(operations, {operation: place(operation) for operation in operations})
     if any(value.producer in constant for value in function.outputs):
@@ -69,7 +69,7 @@ def split(function: Function, place: Callable[[Operation], K]) -> list[tuple[K, 
     return [(key, _segment(function, run, constant, last=index == len(runs) - 1)) for index, (key, run) in enumerate(runs)]
 
 
-def _constant_operations(function: Function) -> set[Operation]:
+def constant_operations(function: Function) -> set[Operation]:
     """Those that are computed ahead, and constants themselves."""
     found: set[Operation] = set()
     for operation in function.body.operations:
