@@ -11,6 +11,7 @@ import moka
 __all__ = ["VERBS", "main"]
 
 VERBS = {
+    "cache": "List, verify or clear what was compiled before.",
     "inspect": "Say what a model is: inputs, outputs, operations, weights.",
     "metadata": "Print metadata.json as Apple's compiler writes it.",
     "predict": "Run a model on files, values or random inputs.",

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from moka.errors import MokaError
 
-__all__ = ["Verb", "as_json", "console", "model_argument", "print_json", "progress", "table", "verb"]
+__all__ = ["Verb", "as_json", "console", "model_argument", "print_json", "progress", "size_text", "table", "verb"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,6 +77,16 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     for name in columns:
         made.add_column(name, justify="right" if name in right else "left", overflow="fold")
     return made
+
+
+def size_text(count: int) -> str:
+    """Bytes for people: 812 B, 3.4 kB, 12.1 MB."""
+    if count < 1000:
+        return f"{count} B"
+    for unit, factor in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if count < factor * 1000 or unit == "GB":
+            return f"{count / factor:.1f} {unit}"
+    return ""
 
 
 @contextmanager
