@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import coremltools as ct
+import numpy as np
 import pytest
 from click.testing import Result
+from coremltools.models.neural_network import NeuralNetworkBuilder, SgdParams
 
 Call = Callable[..., Result]
 
@@ -87,3 +89,49 @@ def test_layers_of_a_pipeline_are_counted(moka_command: Call, corpus: Path) -> N
     specification = ct.utils.load_spec(str(path)).pipelineClassifier.pipeline.models[0]
     assert sum(network["operations"].values()) == len(specification.neuralNetwork.layers)
     assert (neighbors["kind"], neighbors["name"]) == ("kNearestNeighborsClassifier", "model1")
+
+
+def test_shows_how_a_pipeline_learns(moka_command: Call, corpus: Path) -> None:
+    path = corpus / "pairs" / "updatable-drawing" / "UpdatableDrawingClassifier.mlmodel"
+    if not path.exists():
+        pytest.skip("the pipeline is not among the real models")
+    message = ct.utils.load_spec(str(path)).pipelineClassifier.pipeline.models[1].kNearestNeighborsClassifier.numberOfNeighbors
+    shown = moka_command("inspect", path).stdout
+    assert shown.count("Update parameters") == 1  # the network before the neighbors learns nothing
+    (line,) = (line for line in shown.splitlines() if line.startswith("number_of_neighbors"))
+    assert line.split() == [
+        "number_of_neighbors",
+        str(message.defaultValue),
+        str(message.range.minValue),
+        "to",
+        str(message.range.maxValue),
+    ]
+    learned = [line.split()[0] for line in shown.partition("Training inputs")[2].splitlines()[2:4]]
+    assert learned == ["drawing", "label"]
+
+
+def test_shows_the_update_parameters_of_a_network(moka_command: Call, tmp_path: Path) -> None:
+    builder = NeuralNetworkBuilder([("x", ct.models.datatypes.Array(3))], [("y", ct.models.datatypes.Array(2))])
+    builder.add_inner_product("dense", np.ones((2, 3)), np.zeros(2), 3, 2, True, "x", "scores")
+    builder.add_softmax("softmax", "scores", "y")
+    builder.make_updatable(["dense"])
+    builder.set_categorical_cross_entropy_loss("loss", "y")
+    optimizer = SgdParams(lr=0.25, batch=8)
+    optimizer.set_batch(8, [4, 8])
+    builder.set_sgd_optimizer(optimizer)
+    builder.set_epochs(12, [6, 12])
+    ct.utils.save_spec(builder.spec, str(tmp_path / "updatable.mlmodel"))
+    shown = moka_command("inspect", tmp_path / "updatable.mlmodel").stdout
+    lines = [" ".join(line.split()) for line in shown.partition("Update parameters\n")[2].splitlines()]
+    assert lines == [
+        "layers that learn: dense",
+        "loss: categorical cross entropy of y against y_true",
+        "optimizer: stochastic gradient descent",
+        "parameter default allowed",
+        "epochs 12 6, 12",
+        "mini_batch_size 8 4, 8",
+        "learning_rate 0.25 0.0 to 1.0",
+        "momentum 0 0.0 to 1.0",
+        "shuffle true any",
+        "seed 0 any",
+    ]

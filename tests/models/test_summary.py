@@ -6,8 +6,10 @@ from pathlib import Path
 
 import coremltools as ct
 import coremltools.optimize.coreml as cto
+import numpy as np
 import pytest
 import torch
+from coremltools.models.neural_network import AdamParams, NeuralNetworkBuilder
 
 import moka
 from tests.builders import convert
@@ -82,3 +84,56 @@ def test_network_weights_are_counted_by_type(tmp_path: Path) -> None:
     assert {group.dtype: (group.elements, group.bytes) for group in part.weights} == {"fp32": (12, 48), "fp16": (10, 20), "uint4": (16, 8)}
     assert (part.parameters, part.operations) == (38, {"InnerProduct": 3})
     assert part.compressed == {"quantized to 4 bits": 1}
+
+
+def updatable(folder: Path) -> Path:
+    """A network of two layers, the second of which learns, as coremltools' own calls describe it."""
+    builder = NeuralNetworkBuilder([("x", ct.models.datatypes.Array(3))], [("y", ct.models.datatypes.Array(2))])
+    builder.add_inner_product("first", np.ones((4, 3)), None, 3, 4, False, "x", "h")
+    builder.add_inner_product("second", np.ones((2, 4)), np.zeros(2), 4, 2, True, "h", "y")
+    builder.make_updatable(["second"])
+    builder.set_mean_squared_error_loss("distance", ("y", ct.models.datatypes.Array(2)))
+    optimizer = AdamParams(lr=0.25, batch=8, beta1=0.5, beta2=0.75, eps=0.125)
+    optimizer.set_batch(8, [4, 8, 16])
+    optimizer.set_lr(0.25, 0.0, 0.5)
+    builder.set_adam_optimizer(optimizer)
+    builder.set_epochs(12, [6, 12])
+    builder.set_shuffle(seed=5)
+    path = folder / "updatable.mlmodel"
+    ct.utils.save_spec(builder.spec, str(path))
+    return path
+
+
+def test_says_how_an_updatable_network_learns(tmp_path: Path) -> None:
+    summary = moka.inspect(updatable(tmp_path))
+    assert list(summary.training_inputs) == ["x", "y_true"]
+    update = summary.to_dict()["parts"][0]["update"]
+    assert update["layers"] == ["second"]
+    assert update["losses"] == [{"name": "distance", "kind": "mean_squared_error", "input": "y", "target": "y_true"}]
+    assert update["optimizer"] == "adam"
+    found = {item.pop("name"): tuple(item.values()) for item in update["parameters"]}
+    assert found == {  # type, default, allowed, minimum, maximum
+        "epochs": ("int", 12, [6, 12], None, None),
+        "mini_batch_size": ("int", 8, [4, 8, 16], None, None),
+        "learning_rate": ("float", 0.25, None, 0.0, 0.5),
+        "beta1": ("float", 0.5, None, 0.0, 1.0),
+        "beta2": ("float", 0.75, None, 0.0, 1.0),
+        "eps": ("float", 0.125, None, 0.0, 1.0),
+        "shuffle": ("bool", True, None, None, None),
+        "seed": ("int", 5, None, None, None),
+    }
+
+
+def test_what_is_not_updatable_has_no_update_parameters(tmp_path: Path) -> None:
+    specification = ct.utils.load_spec(str(updatable(tmp_path)))
+    specification.isUpdatable = False
+    ct.utils.save_spec(specification, str(tmp_path / "fixed.mlmodel"))
+    assert moka.inspect(tmp_path / "fixed.mlmodel").parts[0].update is None
+
+
+def test_an_updatable_network_without_an_optimizer_is_refused(tmp_path: Path) -> None:
+    specification = ct.utils.load_spec(str(updatable(tmp_path)))
+    specification.neuralNetwork.updateParams.ClearField("optimizer")
+    ct.utils.save_spec(specification, str(tmp_path / "broken.mlmodel"))
+    with pytest.raises(moka.ProgramError, match="optimizer is not set; expected sgdOptimizer or adamOptimizer"):
+        moka.inspect(tmp_path / "broken.mlmodel")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 import moka
-from moka.cli.common import as_json, console, model_argument, print_json, progress, table, verb
+from moka.cli.common import as_json, console, model_argument, print_json, progress, size_text, table, verb
 
 __all__ = ["command"]
 
@@ -65,6 +65,7 @@ def _print_summary(screen: Console, summary: moka.ModelSummary) -> None:
         _print_features(screen, "Inputs", function.inputs)
         _print_features(screen, "Outputs", function.outputs)
         _print_features(screen, "States", function.states)
+    _print_features(screen, "Training inputs", summary.training_inputs)
     if summary.class_labels is not None:
         _print_labels(screen, summary.class_labels)
     for part in summary.parts:
@@ -77,7 +78,10 @@ def _headlines(summary: moka.ModelSummary) -> Iterable[list[str]]:
     yield [summary.kind, version] + (["updatable"] if summary.is_updatable else [])
     parameters = sum(part.parameters for part in summary.parts)
     if parameters:
-        yield [f"{parameters:,} parameters", f"{_size(sum(group.bytes for part in summary.parts for group in part.weights))} of weights"]
+        yield [
+            f"{parameters:,} parameters",
+            f"{size_text(sum(group.bytes for part in summary.parts for group in part.weights))} of weights",
+        ]
 
 
 def _print_about(screen: Console, summary: moka.ModelSummary) -> None:
@@ -137,24 +141,33 @@ def _print_part(screen: Console, part: Any) -> None:
         screen.print(Columns(cells, padding=(0, 2), column_first=True))
     if part.weights:
         _print_weights(screen, part)
+    if part.update is not None:
+        _print_update(screen, part.update)
 
 
 def _print_weights(screen: Console, part: Any) -> None:
     _heading(screen, "Weights")
     rows = table("stored as", "arrays", "elements", "size", right=("arrays", "elements", "size"))
     for group in part.weights:
-        rows.add_row(group.dtype, f"{group.arrays:,}", f"{group.elements:,}", _size(group.bytes))
+        rows.add_row(group.dtype, f"{group.arrays:,}", f"{group.elements:,}", size_text(group.bytes))
     screen.print(rows)
     if part.compressed:
         ways = ", ".join(f"{count} {way.removeprefix('constexpr_').replace('_', ' ')}" for way, count in part.compressed.items())
         screen.print(Text(f"compressed: {ways}"))
 
 
-def _size(count: int) -> str:
-    """Bytes for people: 812 B, 3.4 kB, 12.1 MB."""
-    if count < 1000:
-        return f"{count} B"
-    for unit, factor in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if count < factor * 1000 or unit == "GB":
-            return f"{count / factor:.1f} {unit}"
-    return ""
+def _print_update(screen: Console, update: Any) -> None:
+    _heading(screen, "Update parameters")
+    stated = {
+        "layers that learn": ", ".join(update.layers),
+        "loss": ", ".join(f"{loss.kind.replace('_', ' ')} of {loss.input} against {loss.target}" for loss in update.losses),
+        "optimizer": {"sgd": "stochastic gradient descent", "adam": "Adam"}.get(update.optimizer, ""),
+    }
+    for name, value in stated.items():
+        if value:
+            screen.print(Text.assemble((f"{name}: ", "dim"), value))
+    rows = table("parameter", "default", "allowed", right=("default",))
+    for parameter in update.parameters:
+        default = str(parameter.default).lower() if parameter.kind is bool else f"{parameter.default:g}"
+        rows.add_row(Text(parameter.name, "cyan"), default, parameter.limits() or "any")
+    screen.print(rows)

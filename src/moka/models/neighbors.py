@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from moka.errors import FormatError, InputError
+from moka.errors import FormatError
 from moka.formats.source import ModelSource
+from moka.formats.updates import neighbors_parameter
 from moka.models.configuration import Configuration
 from moka.models.features import Array, Feature, ScalarFeature
 from moka.models.rows import BatchModel, ClassifierOutputs, Label, Row, RowMatrix
-from moka.models.update import Learned, Progress, Sample, UpdatableModel, UpdateParameter, chosen_values
+from moka.models.update import Learned, Progress, Sample, UpdatableModel, chosen_values
 
 __all__ = ["NearestNeighborsClassifier"]
 
@@ -42,8 +43,8 @@ class NearestNeighborsClassifier(UpdatableModel, BatchModel):
         self._inverse = message.WhichOneof("WeightingScheme") == "inverseDistanceWeighting"
         default = message.WhichOneof("DefaultClassLabel")
         self._default: Label | None = getattr(message, default) if default else None
-        self._parameter = message.numberOfNeighbors
-        self._neighbors = self._parameter.defaultValue
+        self._parameter = neighbors_parameter(message)
+        self._neighbors = self._parameter.default
         if self._neighbors < 1:
             raise FormatError(self.path, f"numberOfNeighbors: defaultValue is {self._neighbors}; expected at least 1")
         self._matrix = RowMatrix(self.function.inputs, self._dimensions, self.path)
@@ -60,15 +61,7 @@ class NearestNeighborsClassifier(UpdatableModel, BatchModel):
 
     @number_of_neighbors.setter
     def number_of_neighbors(self, count: int) -> None:
-        allowed = self._parameter.WhichOneof("AllowedValues")
-        bounds = self._parameter.range
-        if allowed == "range" and not bounds.minValue <= count <= bounds.maxValue:
-            raise InputError(f"number_of_neighbors is {count}; the model allows {bounds.minValue} to {bounds.maxValue}")
-        if allowed == "set" and count not in self._parameter.set.values:
-            raise InputError(f"number_of_neighbors is {count}; the model allows {', '.join(map(str, self._parameter.set.values))}")
-        if count < 1:
-            raise InputError(f"number_of_neighbors is {count}; expected at least 1")
-        self._neighbors = count
+        self._neighbors = self._parameter.checked(count)
 
     def _predict_batch(self, rows: list[Row]) -> list[Row]:
         matrix = self._matrix(rows)[:, : self._dimensions].astype(np.float32).astype(np.float64)
@@ -104,8 +97,7 @@ class NearestNeighborsClassifier(UpdatableModel, BatchModel):
     def _learned(self, samples: list[Sample], progress: Progress | None, parameters: Mapping[str, Any]) -> Learned:
         specification = copy.deepcopy(self._source.specification)
         message = specification.kNearestNeighborsClassifier
-        allowed = UpdateParameter.parse("number_of_neighbors", message.numberOfNeighbors, least=1)
-        message.numberOfNeighbors.defaultValue = chosen_values([allowed], parameters)["number_of_neighbors"]
+        message.numberOfNeighbors.defaultValue = chosen_values([neighbors_parameter(message)], parameters)["number_of_neighbors"]
         inputs = [self._inputs({name: sample[name] for name in self.function.inputs}) for sample in samples]
         matrix = self._matrix(inputs)[:, : self._dimensions].astype(np.float32)
         target = _target(self.training_inputs, self.function.inputs, self.path)

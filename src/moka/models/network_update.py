@@ -14,42 +14,19 @@ from torch.nn import functional
 from moka.engines.arithmetic import Arithmetic
 from moka.engines.prepare import Code, prepare
 from moka.errors import InputError, ProgramError
+from moka.formats.updates import Loss, losses, network_parameters, optimizer, trainable_weights
 from moka.importers.neural_network.network import Network
-from moka.importers.neural_network.training import Loss, import_training, losses, trainable_weights
+from moka.importers.neural_network.training import import_training
 from moka.importers.neural_network.weights import packed_floats
 from moka.ir.types import TensorType
 from moka.models.features import Feature, MultiArrayFeature, ScalarFeature
-from moka.models.update import EpochMetrics, Progress, Sample, UpdateParameter, chosen_values
+from moka.models.update import EpochMetrics, Progress, Sample, chosen_values
 
-__all__ = ["train_network", "update_parameters"]
+__all__ = ["train_network"]
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 Datum: TypeAlias = tuple[list[Tensor], list[Tensor]]
 """A sample: the network's inputs, and the loss layers' targets."""
-
-_OPTIMIZERS = {
-    "sgdOptimizer": {"learning_rate": "learningRate", "momentum": "momentum"},
-    "adamOptimizer": {"learning_rate": "learningRate", "beta1": "beta1", "beta2": "beta2", "eps": "eps"},
-}
-
-
-def update_parameters(message: Any) -> list[UpdateParameter]:
-    """The parameters of a network's updates, from its ``NetworkUpdateParameters``.
-
-    Raises:
-        ProgramError: no optimizer is set.
-    """
-    kind = message.optimizer.WhichOneof("OptimizerType")
-    if kind is None:
-        raise ProgramError("updateParams.optimizer is not set; expected sgdOptimizer or adamOptimizer")
-    optimizer = getattr(message.optimizer, kind)
-    return [
-        UpdateParameter.parse("epochs", message.epochs, least=1),
-        UpdateParameter.parse("mini_batch_size", optimizer.miniBatchSize, least=1),
-        *[UpdateParameter.parse(name, getattr(optimizer, field), least=0) for name, field in _OPTIMIZERS[kind].items()],
-        UpdateParameter.parse("shuffle", message.shuffle),
-        UpdateParameter.parse("seed", message.seed),
-    ]
 
 
 def train_network(
@@ -71,15 +48,15 @@ def train_network(
         features, targets: the model's inputs, and the training inputs.
         device: where to compute.
     """
-    values = chosen_values(update_parameters(network.message.updateParams), chosen)
+    values = chosen_values(network_parameters(network.message), chosen)
     with torch.inference_mode(False), torch.enable_grad():
         trainer = _Trainer(network, features, targets, device)
-        optimizer = _optimizer(network.message.updateParams.optimizer, trainer.weights, values)
+        stepper = _optimizer(optimizer(network.message), trainer.weights, values)
         data = [trainer.read(index, sample) for index, sample in enumerate(samples)]
         metrics = []
         for epoch, order in enumerate(_orders(len(data), values), 1):
             steps = [order[start : start + values["mini_batch_size"]] for start in range(0, len(order), values["mini_batch_size"])]
-            total = sum(len(step) * _step(trainer, optimizer, [data[index] for index in step]) for step in steps)
+            total = sum(len(step) * _step(trainer, stepper, [data[index] for index in step]) for step in steps)
             metrics.append(EpochMetrics(epoch, total / len(data)))
             if progress is not None:
                 progress(metrics[-1])
@@ -103,8 +80,8 @@ def _step(trainer: _Trainer, optimizer: torch.optim.Optimizer, batch: Sequence[D
     return float(loss.detach())
 
 
-def _optimizer(message: Any, weights: Sequence[Tensor], values: Mapping[str, Any]) -> torch.optim.Optimizer:
-    if message.WhichOneof("OptimizerType") == "sgdOptimizer":
+def _optimizer(kind: str, weights: Sequence[Tensor], values: Mapping[str, Any]) -> torch.optim.Optimizer:
+    if kind == "sgdOptimizer":
         return torch.optim.SGD(weights, lr=values["learning_rate"], momentum=values["momentum"])
     betas = (values["beta1"], values["beta2"])
     return torch.optim.Adam(weights, lr=values["learning_rate"], betas=betas, eps=values["eps"])

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from moka.formats.source import open_source
+from moka.formats.updates import Loss, UpdateParameter, losses, neighbors_parameter, network_parameters, optimizer
 from moka.ir.program import Constant, Function, Operation, Program, Value
 from moka.ir.text import text
 from moka.ir.types import TensorType
 from moka.models.description import ModelDescription
+from moka.models.features import Feature, parse_features
 from moka.models.labels import class_labels
 from moka.models.metadata import availability
 from moka.models.metadata_names import layer_type
 from moka.models.parts import Part, parts
 from moka.models.precision import constants, network_weights, weight_bytes
 
-__all__ = ["ModelSummary", "PartSummary", "WeightGroup", "inspect"]
+__all__ = ["ModelSummary", "PartSummary", "UpdateSummary", "WeightGroup", "inspect"]
 
 _NETWORK_BITS = {"floatValue": ("fp32", 32), "float16Value": ("fp16", 16), "int8RawValue": ("int8", 8)}
 
@@ -38,6 +40,32 @@ class WeightGroup:
 
 
 @dataclass(frozen=True)
+class UpdateSummary:
+    """How a model learns on the device.
+
+    Attributes:
+        layers: names of the layers that learn; empty for what is no network, as are the next two.
+        losses: what is made small.
+        optimizer: ``sgd`` or ``adam``.
+        parameters: defaults, and the values that may be chosen instead.
+    """
+
+    layers: Sequence[str]
+    losses: Sequence[Loss]
+    optimizer: str
+    parameters: Sequence[UpdateParameter]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "layers": list(self.layers),
+            "losses": [dataclasses.asdict(loss) for loss in self.losses],
+            "optimizer": self.optimizer,
+            "parameters": [_parameter_data(parameter) for parameter in self.parameters],
+        }
+
+
+@dataclass(frozen=True)
 class PartSummary:
     """One model of a pipeline, or the model itself.
 
@@ -49,6 +77,7 @@ class PartSummary:
         weights: by type; for an ML Program those of more than a handful of numbers, which are in weight files.
         compressed: how many constants each operation decompresses: ``{"constexpr_lut_to_dense": 12}``.
         parameters: numbers that the weights stand for, decompressed.
+        update: how it learns; None for what is not updatable.
         program: the ML Program; None for other kinds.
     """
 
@@ -59,6 +88,7 @@ class PartSummary:
     weights: Sequence[WeightGroup]
     compressed: Mapping[str, int]
     parameters: int
+    update: UpdateSummary | None = None
     program: Program | None = dataclasses.field(default=None, repr=False)
 
     def program_text(self) -> str:
@@ -76,6 +106,7 @@ class ModelSummary:
         specification_version: the version of the format that the file states.
         availability: the oldest release of each of Apple's systems that reads that version.
         is_updatable: whether the model may be trained further on the device.
+        training_inputs: what each sample of an update has; empty where the model is not updatable.
         description: metadata, and inputs, outputs and states of every function.
         class_labels: of a classifier; None for what is none, empty for one without labels.
         parts: the models of a pipeline, or the model itself.
@@ -86,6 +117,7 @@ class ModelSummary:
     specification_version: int
     availability: Mapping[str, str]
     is_updatable: bool
+    training_inputs: Mapping[str, Feature]
     description: ModelDescription
     class_labels: Sequence[str] | Sequence[int] | None
     parts: Sequence[PartSummary]
@@ -106,6 +138,7 @@ class ModelSummary:
             "specification_version": self.specification_version,
             "availability": dict(self.availability),
             "is_updatable": self.is_updatable,
+            "training_inputs": _features(self.training_inputs.values()),
             "metadata": dataclasses.asdict(self.description.metadata),
             "default_function": self.description.default_function,
             "functions": functions,
@@ -119,7 +152,7 @@ def inspect(path: str | os.PathLike[str]) -> ModelSummary:
 
     Raises:
         FormatError: the file is not what its format demands.
-        ProgramError: an operation uses a name that nothing before it defines.
+        ProgramError: an operation uses a name that nothing before it defines, or an updatable network has no loss or optimizer.
         UnsupportedError: a compiled model.
     """
     source = open_source(path)
@@ -131,6 +164,7 @@ def inspect(path: str | os.PathLike[str]) -> ModelSummary:
         specification_version=specification.specificationVersion,
         availability=availability(specification.specificationVersion),
         is_updatable=specification.isUpdatable,
+        training_inputs=parse_features(specification.description.trainingInput),
         description=ModelDescription.parse(specification.description),
         class_labels=class_labels(models),
         parts=tuple(map(_part, models)),
@@ -142,7 +176,20 @@ def _features(features: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def _part_data(part: PartSummary) -> dict[str, Any]:
-    return {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part) if field.name != "program"}
+    shown = {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part) if field.name != "program"}
+    return shown | {"update": None if part.update is None else part.update.to_dict()}
+
+
+def _parameter_data(parameter: UpdateParameter) -> dict[str, Any]:
+    """As the model states it; ``minimum`` and ``maximum``, or ``allowed``, are null where there are no such limits."""
+    return {
+        "name": parameter.name,
+        "type": parameter.kind.__name__,
+        "default": parameter.default,
+        "allowed": None if parameter.allowed is None else list(parameter.allowed),
+        "minimum": parameter.low,
+        "maximum": parameter.high,
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -154,7 +201,19 @@ def _part(part: Part) -> PartSummary:
         return _program(part, part.program)
     if part.network is not None:
         return _network(part, part.network)
-    return PartSummary(part.name, part.kind, {}, {}, (), {}, 0)
+    return PartSummary(part.name, part.kind, {}, {}, (), {}, 0, _update(part))
+
+
+def _update(part: Part) -> UpdateSummary | None:
+    if not part.source.specification.isUpdatable:
+        return None
+    if part.network is not None:
+        learning = [layer.name for layer in part.network.layers if layer.isUpdatable]
+        name = optimizer(part.network).removesuffix("Optimizer")
+        return UpdateSummary(learning, losses(part.network), name, network_parameters(part.network))
+    if part.kind == "kNearestNeighborsClassifier":
+        return UpdateSummary((), (), "", [neighbors_parameter(part.body)])
+    return None
 
 
 def _program(part: Part, program: Program) -> PartSummary:
@@ -219,6 +278,7 @@ def _network(part: Part, network: Any) -> PartSummary:
         weights=_weight_groups(sizes),
         compressed=_sorted(quantized),
         parameters=sum(count for _, _, count in sizes),
+        update=_update(part),
     )
 
 

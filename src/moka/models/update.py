@@ -14,11 +14,12 @@ from moka.errors import InputError, UnsupportedError
 from moka.formats.mlmodel import write_specification
 from moka.formats.mlpackage import write_package
 from moka.formats.source import ModelSource
+from moka.formats.updates import UpdateParameter
 from moka.models.features import Feature, parse_features
 from moka.models.kinds import model_class
 from moka.models.model import Model
 
-__all__ = ["EpochMetrics", "Learned", "Progress", "Sample", "UpdatableModel", "UpdateParameter", "UpdateResult", "chosen_values"]
+__all__ = ["EpochMetrics", "Learned", "Progress", "Sample", "UpdatableModel", "UpdateResult", "chosen_values"]
 
 Sample: TypeAlias = Mapping[str, Any]
 
@@ -47,56 +48,6 @@ class UpdateResult:
 
     model: Model
     epochs: tuple[EpochMetrics, ...]
-
-
-@dataclass(frozen=True)
-class UpdateParameter:
-    """A parameter of an update as the model has it.
-
-    Attributes:
-        kind: ``int``, ``float`` or ``bool``.
-        allowed: a tuple of the values that it may have; None where a range says it.
-        low, high: the smallest and the largest value, where there is a range.
-        least: the smallest value that makes sense, whatever the model allows.
-    """
-
-    name: str
-    kind: type
-    default: Any
-    allowed: tuple[Any, ...] | None = None
-    low: float | None = None
-    high: float | None = None
-    least: float | None = None
-
-    @classmethod
-    def parse(cls, name: str, message: Any, *, least: float | None = None) -> UpdateParameter:
-        """From an ``Int64Parameter``, ``DoubleParameter`` or ``BoolParameter`` message."""
-        kind = {"Int64Parameter": int, "DoubleParameter": float, "BoolParameter": bool}[message.DESCRIPTOR.name]
-        limits = message.WhichOneof("AllowedValues") if kind is not bool and "AllowedValues" in message.DESCRIPTOR.oneofs_by_name else None
-        allowed = tuple(message.set.values) if limits == "set" else None
-        low, high = (message.range.minValue, message.range.maxValue) if limits == "range" else (None, None)
-        return cls(name, kind, message.defaultValue, allowed, low, high, least)
-
-    def checked(self, value: Any) -> Any:
-        """A value that a user chose.
-
-        Raises:
-            InputError: of another type, or none of those that the model allows.
-        """
-        plain = value.item() if hasattr(value, "item") else value
-        if isinstance(plain, bool) != (self.kind is bool) or not isinstance(plain, (int, float)) or self.kind(plain) != plain:
-            raise InputError(f"{self.name} is {value!r}; expected {'an int' if self.kind is int else f'a {self.kind.__name__}'}")
-        if self.allowed is not None and plain not in self.allowed:
-            raise InputError(f"{self.name} is {value!r}; the model allows {', '.join(map(str, self.allowed))}")
-        if self.low is not None and self.high is not None and not self.low <= plain <= self.high:
-            raise InputError(f"{self.name} is {value!r}; the model allows {self.low} to {self.high}")
-        return self.sensible(self.kind(plain))
-
-    def sensible(self, value: Any) -> Any:
-        """The value, unless no update could be made with it."""
-        if self.least is not None and not value >= self.least:
-            raise InputError(f"{self.name} is {value!r}; expected at least {self.least}")
-        return value
 
 
 def chosen_values(parameters: Iterable[UpdateParameter], chosen: Mapping[str, Any]) -> dict[str, Any]:

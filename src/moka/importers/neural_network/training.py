@@ -3,96 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from moka.errors import ProgramError
 from moka.formats import dtypes
+from moka.formats.updates import Loss, TrainableWeight
 from moka.importers.neural_network.builder import OPSET, NetworkBuilder
 from moka.importers.neural_network.network import Network, translate_network
 from moka.importers.neural_network.weights import WeightStore
 from moka.ir.program import Block, Function, Value
 from moka.ir.types import TensorType
 
-__all__ = ["Loss", "TrainableWeight", "import_training", "losses", "trainable_weights"]
-
-
-@dataclass(frozen=True)
-class TrainableWeight:
-    """One message of weights that learn.
-
-    Attributes:
-        layer, field: index of the layer in the network, and the field of its own message.
-    """
-
-    layer: int
-    field: str
-
-    def message(self, network: Any) -> Any:
-        """The ``WeightParams`` in a ``NeuralNetwork`` message or its kin."""
-        layer = network.layers[self.layer]
-        return getattr(getattr(layer, layer.WhichOneof("layer")), self.field)
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A loss layer: ``kind`` is ``categorical_cross_entropy`` or ``mean_squared_error``; the blob that it reads, and the target's name."""
-
-    name: str
-    kind: str
-    input: str
-    target: str
-
-
-_LOSSES = {
-    "categoricalCrossEntropyLossLayer": "categorical_cross_entropy",
-    "meanSquaredErrorLossLayer": "mean_squared_error",
-}
-
-_UPDATABLE = {"convolution": "hasBias", "innerProduct": "hasBias"}
-"""Kinds of layers that may learn, with the field that says whether they have a bias."""
-
-
-def losses(network: Any) -> list[Loss]:
-    """The loss layers of a network's message.
-
-    Raises:
-        ProgramError: there is none, or one of a kind that the format does not define.
-    """
-    found = []
-    for message in network.updateParams.lossLayers:
-        kind = message.WhichOneof("LossLayerType")
-        if kind not in _LOSSES:
-            raise ProgramError(f"loss layer {message.name!r}: its kind is not set; expected one of {', '.join(_LOSSES)}")
-        body = getattr(message, kind)
-        found.append(Loss(message.name, _LOSSES[kind], body.input, body.target))
-    if not found:
-        raise ProgramError("updateParams.lossLayers: the network has no loss layer; an updatable one has one or more")
-    return found
-
-
-def trainable_weights(network: Any) -> list[TrainableWeight]:
-    """Weights and biases that are marked updatable, in layers that are.
-
-    Raises:
-        ProgramError: a layer of a kind that can't learn is marked, or weights that are not float32, or none are.
-    """
-    found = [weight for index, layer in enumerate(network.layers) if layer.isUpdatable for weight in _of_layer(index, layer)]
-    if not found:
-        raise ProgramError("layers: no weights are marked updatable, in the layer and in the weights themselves")
-    for weight in found:
-        if not weight.message(network).floatValue:
-            raise ProgramError(f"layer {network.layers[weight.layer].name!r}: {weight.field} is updatable; expected float32 weights")
-    return found
-
-
-def _of_layer(index: int, layer: Any) -> list[TrainableWeight]:
-    kind = layer.WhichOneof("layer")
-    if kind not in _UPDATABLE:
-        raise ProgramError(f"layer {layer.name!r} ({kind}) is marked updatable; only {' and '.join(_UPDATABLE)} layers can be")
-    params = getattr(layer, kind)
-    fields = ["weights", "bias"] if getattr(params, _UPDATABLE[kind]) else ["weights"]
-    return [TrainableWeight(index, field) for field in fields if getattr(params, field).isUpdatable]
+__all__ = ["import_training"]
 
 
 class _LearningWeights(WeightStore):
