@@ -69,7 +69,7 @@ def _range(dtype: DType) -> tuple[int, int]:
 
 
 def _floats(items: list[str], dtype: DType) -> list[float]:
-    values = [float.fromhex(item) if "x" in item else float(item) for item in items]
+    values = [float.fromhex(item) if "x" in item or "X" in item else float(item) for item in items]
     array = np.array(values)
     with np.errstate(over="ignore"):
         held = array.astype(dtype.numpy)

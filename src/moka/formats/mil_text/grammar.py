@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from moka.formats import dtypes
 from moka.formats.dtypes import DType
@@ -15,7 +16,7 @@ __all__ = [
     "VERSIONS",
     "name_text",
     "quoted",
-    "scalar_types",
+    "specification_version",
     "text_version",
     "unquoted",
     "value_field",
@@ -28,30 +29,30 @@ OPSET_TEXTS = {
     "CoreML6": "ios16",
     "CoreML7": "ios17",
     "CoreML8": "ios18",
-    "CoreML9": "ios26",
+    "CoreML9": "ios19",
 }
-"""An opset's name in the message, and in the text."""
+"""An opset's name in the message, and in the text. The last is read off programs written by hand that run; no compiled one is known."""
 
-OPSET_NAMES = {text: name for name, text in OPSET_TEXTS.items()}
+OPSET_NAMES = {text: name for name, text in OPSET_TEXTS.items()} | {"ios26": "CoreML9"}
 
-VERSIONS = ("1.0", "1.1", "1.2", "1.3")
-"""Versions of the text; real files show the first and the last."""
+VERSIONS = {"1.0": False, "1.1": False, "1.2": False, "1.3": True}
+"""Versions of the text, and whether a scalar is ``int32`` there, not ``tensor<int32, []>``. Real files show the first and the last."""
 
 MAX_DEPTH = 64
-"""Bound on the nesting of blocks and of types; real programs stay below ten."""
+"""Bound on the nesting of blocks and of types, and on ranks; real programs stay below ten."""
 
-_TENSORS_ONLY = {"CoreML3", "CoreML4", "CoreML5", "CoreML6", "CoreML7"}
-"""Opsets whose programs have version 1.0, where a scalar is ``tensor<int32, []>``."""
-
-
-def text_version(opsets: list[str]) -> str:
-    """The version of the text of a program with functions of these opsets."""
-    return "1.0" if _TENSORS_ONLY.issuperset(opsets) else "1.3"
+_SCALARS_SINCE = 9
+_SPECIFICATION_VERSIONS = {"CoreML8": 9, "CoreML9": 10}
 
 
-def scalar_types(version: str) -> bool:
-    """Whether a scalar is ``int32`` in a text of this version, and not ``tensor<int32, []>``."""
-    return version == "1.3"
+def text_version(specification_version: int) -> str:
+    """The version of the text, which follows the model's specification version and neither the opset nor the compiler."""
+    return "1.3" if specification_version >= _SCALARS_SINCE else "1.0"
+
+
+def specification_version(opsets: Iterable[str]) -> int:
+    """The specification version that functions of these opsets need at least; 8 stands for all below the first that has another text."""
+    return max((_SPECIFICATION_VERSIONS.get(opset, 8) for opset in opsets), default=8)
 
 
 _FIELDS = {
@@ -72,8 +73,8 @@ def value_field(dtype: DType) -> str:
     return _FIELDS.get(dtype, "bytes")
 
 
-NAME = r"[^\W\d][\w.@/:$]*+"
-"""A name that stands in the text as it is; any other is written as a string."""
+NAME = r"[A-Za-z_][A-Za-z0-9_]*+"
+"""A name that stands in the text as it is, and the only kind that Apple's parser takes; any other is written as a string."""
 
 _NAME = re.compile(NAME)
 _ESCAPES = {chr(code): f"\\x{code:02x}" for code in (*range(32), 127)} | {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}

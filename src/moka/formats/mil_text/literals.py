@@ -75,6 +75,8 @@ class ValueParser:
         while not lexer.take("]"):
             if tensor.dimensions:
                 lexer.expect(",")
+            if len(tensor.dimensions) == MAX_DEPTH:
+                lexer.fail(f"a tensor of rank {MAX_DEPTH} at most")
             self._dimension(tensor.dimensions.add())
         tensor.rank = -1 if any(item.unknown.variadic for item in tensor.dimensions) else len(tensor.dimensions)
 

@@ -3,42 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TextIO
 
-from moka.errors import FormatError
+from moka.errors import FormatError, InputError
 from moka.formats import schema
-from moka.formats.mil_text.grammar import MAX_DEPTH, OPSET_TEXTS, name_text, scalar_types, text_version
+from moka.formats.mil_text.flexible import flexible_shapes
+from moka.formats.mil_text.grammar import MAX_DEPTH, OPSET_TEXTS, VERSIONS, name_text, specification_version, text_version
 from moka.formats.mil_text.values import ValuePrinter
 
-__all__ = ["print_program", "write_program"]
+__all__ = ["print_model", "print_program", "write_model", "write_program"]
 
 BUILD_INFO = "buildInfo"
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-def print_program(program: Any, build_info: Mapping[str, str] | None = None) -> str:
-    """The text of a program.
+def print_model(model: Any, build_info: Mapping[str, str] | None = None) -> str:
+    """The text of the program of a ``Model`` message, with what the compiler takes from the rest of the model.
 
-    Operations, outputs and blocks stand in the order of the message; a function's inputs, an operation's inputs, attributes and entries of
-    dictionaries are sorted by name, as Apple's compiler writes them.
+    That is the version of the text, and the flexible shapes of each function's inputs (``moka.formats.mil_text.flexible``).
+
+    Args:
+        model: a ``Model`` message with an ``mlProgram``.
+        build_info: what is added to the ``buildInfo`` attribute, such as the compiler's version.
+
+    Raises:
+        FormatError: a type, value or shape that breaks the schema's rules.
+    """
+    return "".join(_model(model, build_info))
+
+
+def write_model(model: Any, stream: TextIO, build_info: Mapping[str, str] | None = None) -> None:
+    """``print_model`` into a text stream, one operation at a time."""
+    stream.writelines(_model(model, build_info))
+
+
+def print_program(program: Any, build_info: Mapping[str, str] | None = None, *, version: str | None = None) -> str:
+    """The text of a ``Program`` message alone.
+
+    Operations, outputs and blocks stand in the order of the message; functions, their inputs, an operation's inputs, attributes and entries
+    of dictionaries are sorted by name, as Apple's compiler writes them.
 
     Args:
         program: a ``Program`` message.
         build_info: what is added to the ``buildInfo`` attribute, such as the compiler's version.
+        version: the version of the text, ``"1.0"`` or ``"1.3"``; by default the one that the functions' opsets have at least.
 
     Raises:
         FormatError: a type or value that breaks the schema's rules.
     """
-    return "".join(_program(program, build_info or {}))
+    return "".join(_program(program, build_info, version))
 
 
-def write_program(program: Any, stream: TextIO, build_info: Mapping[str, str] | None = None) -> None:
+def write_program(program: Any, stream: TextIO, build_info: Mapping[str, str] | None = None, *, version: str | None = None) -> None:
     """``print_program`` into a text stream, one operation at a time."""
-    stream.writelines(_program(program, build_info or {}))
+    stream.writelines(_program(program, build_info, version))
 
 
-def _program(program: Any, build_info: Mapping[str, str]) -> Iterator[str]:
-    version = text_version([function.opset for function in program.functions.values()])
-    printer = _Printer(scalar_types(version))
+def _model(model: Any, build_info: Mapping[str, str] | None) -> Iterator[str]:
+    attributes = flexible_shapes(model.description, model.mlProgram.functions)
+    return _program(model.mlProgram, build_info, text_version(model.specificationVersion), attributes)
+
+
+def _program(
+    program: Any, build_info: Mapping[str, str] | None, version: str | None, function_attributes: Mapping[str, Any] = _NONE
+) -> Iterator[str]:
+    version = version or text_version(specification_version(function.opset for function in program.functions.values()))
+    if version not in VERSIONS:
+        raise InputError(f"version of the text: found {version!r}, expected one of {', '.join(VERSIONS)}")
+    printer = _Printer(scalars=VERSIONS[version])
     yield f"program({version})\n"
     attributes = dict(program.attributes)
     if build_info:
@@ -47,7 +80,7 @@ def _program(program: Any, build_info: Mapping[str, str]) -> Iterator[str]:
         yield f"{printer.attributes(attributes)}\n"
     yield "{\n"
     for name, function in sorted(program.functions.items()):
-        yield from printer.function(name, function)
+        yield from printer.function(name, function, function_attributes.get(name, _NONE))
     yield "}"
 
 
@@ -78,12 +111,12 @@ class _Printer(ValuePrinter):
     def _declared(self, items: Iterable[Any]) -> str:
         return ", ".join(f"{self.type(item.type)} {name_text(item.name)}" for item in items)
 
-    def function(self, name: str, message: Any) -> Iterator[str]:
+    def function(self, name: str, message: Any, more_attributes: Mapping[str, Any]) -> Iterator[str]:
         block = message.block_specializations.get(message.opset)
         if block is None:
             raise FormatError(f"function {name!r}", f"has no block for its opset {message.opset!r}")
         inputs = self._declared(sorted(message.inputs, key=lambda item: item.name))
-        attributes = self.attributes(message.attributes)
+        attributes = self.attributes({**more_attributes, **message.attributes})
         yield f"    func {name_text(name)}<{OPSET_TEXTS.get(message.opset, message.opset)}>({inputs}){attributes and ' '}{attributes} {{\n"
         yield from self._body(block, 2)
         yield ";\n"
