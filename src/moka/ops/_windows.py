@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
-__all__ = ["PadType", "Pads", "explicit_pads", "extents", "flat", "per_dimension", "split"]
+__all__ = ["PadType", "Pads", "explicit_pads", "extents", "flat", "overhang", "per_dimension", "split"]
 
 PadType: TypeAlias = Literal["valid", "same", "same_lower", "custom"]
 
@@ -40,6 +40,15 @@ def explicit_pads(pad_type: str, pad: Sequence[int] | None, sizes: Sequence[int]
         return [(0, 0)] * len(sizes)
     totals = [max(0, (-(-size // s) - 1) * s + e - size) for size, e, s in zip(sizes, extent, strides, strict=True)]
     return [split(total, lower=pad_type == "same_lower") for total in totals]
+
+
+def overhang(size: int, kernel: int, stride: int, pads: tuple[int, int]) -> int:
+    """How far windows reach past the padding if their number is rounded up. One that would start in the padding after x is left out."""
+    total = size + sum(pads)
+    count = -(-(total - kernel) // stride) + 1
+    if (count - 1) * stride >= size + sum(pads) / 2 and sum(pads) > 0:
+        count -= 1
+    return max(0, (count - 1) * stride + kernel - total)
 
 
 def flat(pads: Pads) -> list[int]:

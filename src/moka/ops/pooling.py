@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from moka.ops._common import memoized
-from moka.ops._windows import Pads, PadType, explicit_pads, flat, per_dimension
+from moka.ops._windows import Pads, PadType, explicit_pads, flat, overhang, per_dimension
 from moka.ops.table import FLOATS, Ints, T, operation
 
 _AVERAGE: dict[int, Callable[..., Any]] = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
@@ -44,21 +44,10 @@ class _Windows:
 def _windows(sizes: Ints, kernel: Ints, strides: Ints | None, pad_type: str, pad: Ints | None, ceil_mode: bool) -> _Windows:
     steps = per_dimension(strides, len(sizes))
     pads = explicit_pads(pad_type, pad, sizes, kernel, steps)
-    overhang = [0] * len(sizes)
-    if ceil_mode:
-        overhang = [_overhang(*item) for item in zip(sizes, kernel, steps, pads, strict=True)]
+    past = [overhang(*item) if ceil_mode else 0 for item in zip(sizes, kernel, steps, pads, strict=True)]
     fits = all(before == after >= 0 and 2 * before <= size for (before, after), size in zip(pads, kernel, strict=True))
-    symmetric = [before for before, _ in pads] if fits and not any(overhang) else None
-    return _Windows(kernel, steps, pads, overhang, symmetric)
-
-
-def _overhang(size: int, kernel: int, stride: int, pads: tuple[int, int]) -> int:
-    """How far windows reach past the padding if their number is rounded up. One that would start in the padding after x is left out."""
-    total = size + sum(pads)
-    count = -(-(total - kernel) // stride) + 1
-    if (count - 1) * stride >= size + sum(pads) / 2 and sum(pads) > 0:
-        count -= 1
-    return max(0, (count - 1) * stride + kernel - total)
+    symmetric = [before for before, _ in pads] if fits and not any(past) else None
+    return _Windows(kernel, steps, pads, past, symmetric)
 
 
 @operation("ios15", T=FLOATS)
