@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moka import bridge, cache
+    from moka.compiler.compile import compile
+    from moka.compiler.decompile import decompile
     from moka.errors import (
         CacheError,
         ExecutionError,
@@ -54,7 +56,9 @@ __all__ = [
     "__version__",
     "bridge",
     "cache",
+    "compile",
     "custom_layer",
+    "decompile",
     "inspect",
     "load",
     "metadata",
@@ -73,7 +77,9 @@ _HOMES = {
     "ModelSummary": "moka.models.summary",
     "Problem": "moka.models.validate",
     "UpdateResult": "moka.models.update",
+    "compile": "moka.compiler.compile",
     "custom_layer": "moka.ops.custom",
+    "decompile": "moka.compiler.decompile",
     "inspect": "moka.models.summary",
     "load": "moka.models.model",
     "metadata": "moka.models.metadata",

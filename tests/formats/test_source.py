@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from moka.errors import FormatError, UnsupportedError
+from moka.errors import FormatError
 from moka.formats import dtypes
 from moka.formats.mlmodel import write_specification
 from moka.formats.mlpackage import write_package
@@ -82,14 +83,18 @@ def test_weight_file_that_is_a_link_outside_is_refused(source: ModelSource, tmp_
         source.weights("@model_path/weights/linked.bin")
 
 
-def test_compiled_model_is_unsupported(tmp_path: Path, corpus: Path) -> None:
-    for path in (tmp_path / "a.mlmodelc", tmp_path / "b"):
-        path.mkdir()
-        (path / "coremldata.bin").write_bytes(b"x")
-        with pytest.raises(UnsupportedError, match=r"compiled models .* are not read yet"):
-            open_source(path)
-    with pytest.raises(UnsupportedError, match=r"MNISTClassifier\.mlmodelc"):
-        open_source(corpus / "pairs" / "mnist-classifier" / "MNISTClassifier.mlmodelc")
+def test_compiled_model_is_opened_by_what_is_in_it(tmp_path: Path, corpus: Path) -> None:
+    compiled = corpus / "pairs" / "programming-language" / "ProgrammingLanguageClassifier.mlmodelc"
+    shutil.copytree(compiled, tmp_path / "anything")
+    opened = open_source(tmp_path / "anything")
+    assert (opened.path, opened.root, opened.model_file) == (tmp_path / "anything", tmp_path / "anything", opened.root / "coremldata.bin")
+    assert opened.specification == open_source(compiled.with_suffix(".mlmodel")).specification
+
+
+def test_folder_named_like_a_compiled_model_must_be_one(tmp_path: Path) -> None:
+    (tmp_path / "a.mlmodelc").mkdir()
+    with pytest.raises(FormatError, match=r"a\.mlmodelc.coremldata\.bin: no such file"):
+        open_source(tmp_path / "a.mlmodelc")
 
 
 @pytest.mark.parametrize("name", ["missing.mlmodel", "a\0b", "folder"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from moka.errors import UnsupportedError
 from moka.formats import dtypes, schema
 from moka.formats.mlmodel import read_specification, write_specification
 from moka.formats.mlpackage import write_package
@@ -27,9 +26,18 @@ def test_real_models_have_no_problems(corpus: Path) -> None:
     assert {path.name: texts(path) for path in paths if problems(path)} == {}
 
 
-def test_compiled_model_is_unsupported(corpus: Path) -> None:
-    with pytest.raises(UnsupportedError, match="not read yet"):
-        problems(corpus / "pairs" / "mnist-classifier" / "MNISTClassifier.mlmodelc")
+def test_problems_of_a_compiled_model(corpus: Path, tmp_path: Path) -> None:
+    compiled = corpus / "pairs" / "silero-int8" / "unified_int8.mlmodelc"
+    assert texts(compiled) == []
+    shutil.copytree(compiled, tmp_path / "a.mlmodelc")
+    weights = tmp_path / "a.mlmodelc" / "weights" / "weight.bin"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-64])
+    assert texts(tmp_path / "a.mlmodelc")[0].startswith("/model.mil: mlProgram: function 'main'")
+    weights.unlink()
+    assert "weights/weight.bin' does not exist" in texts(tmp_path / "a.mlmodelc")[0]
+    (tmp_path / "a.mlmodelc" / "coremldata.bin").unlink()
+    assert "/coremldata.bin: no such file" in texts(tmp_path / "a.mlmodelc")[0]
 
 
 def test_every_problem_of_a_manifest_is_found(tmp_path: Path) -> None:

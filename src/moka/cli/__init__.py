@@ -12,6 +12,8 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "cache": "List, verify or clear what was compiled before.",
+    "compile": "Compile a model for Apple's systems.",
+    "decompile": "Get a source model back from a compiled one.",
     "inspect": "Say what a model is: inputs, outputs, operations, weights.",
     "metadata": "Print metadata.json as Apple's compiler writes it.",
     "predict": "Run a model on files, values or random inputs.",

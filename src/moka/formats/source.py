@@ -1,14 +1,18 @@
-"""What the rest of Moka opens: a model's specification and weights, from a ``.mlmodel`` or an ``.mlpackage``."""
+"""What the rest of Moka opens: a model's specification and weights, from a ``.mlmodel``, an ``.mlpackage`` or a ``.mlmodelc``."""
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from pathlib import Path
 from typing import Any
 
-from moka.errors import FormatError, UnsupportedError
+from moka.errors import FormatError
 from moka.formats.mlmodel import read_specification
+from moka.formats.mlmodelc.coremldata import ROOT_FILE
+from moka.formats.mlmodelc.folder import is_compiled
+from moka.formats.mlmodelc.specification import read_compiled
 from moka.formats.mlpackage import MANIFEST, read_package, relative_path_problem
 from moka.formats.weights import WeightFile
 
@@ -16,8 +20,6 @@ __all__ = ["MODEL_PATH", "ModelSource", "is_package", "open_source", "resolve_mo
 
 MODEL_PATH = "@model_path/"
 """What names of weight files start with: the folder of the model file."""
-
-_COMPILED_FILES = ("coremldata.bin", "model.mil", "model.espresso.net")
 
 
 class ModelSource:
@@ -27,14 +29,14 @@ class ModelSource:
         path: the file or folder that was opened.
         specification: the ``Model`` message.
         root: folder of the model file, which ``@model_path`` stands for.
-        model_file: the file that the specification was read from.
+        model_file: the file that the specification was read from; of a compiled model the one that says what it is.
     """
 
-    def __init__(self, path: Path, model_file: Path, boundary: Path) -> None:
+    def __init__(self, path: Path, model_file: Path, boundary: Path, specification: Any) -> None:
         self.path = path
         self.model_file = model_file
         self.root = model_file.parent
-        self.specification: Any = read_specification(model_file)
+        self.specification = specification
         self._boundary = boundary
         self._files: dict[Path, WeightFile] = {}
         self._lock = threading.Lock()
@@ -45,38 +47,53 @@ class ModelSource:
         Raises:
             FormatError: the name has another form, leads outside the package, or is no weight file.
         """
-        path = resolve_model_path(file_name, self.root, self._boundary)
+        path = self.weight_path(file_name)
         with self._lock:
             if path not in self._files:
                 self._files[path] = WeightFile(path)
             return self._files[path]
+
+    def weight_path(self, file_name: str) -> Path:
+        """The existing file that a program calls ``@model_path/...``; the errors are those of ``weights``, but it is not opened."""
+        return resolve_model_path(file_name, self.root, self._boundary)
+
+    def part(self, specification: Any) -> ModelSource:
+        """A model inside this one, such as a pipeline's, as if it had been opened on its own; weight files are shared."""
+        part = copy.copy(self)
+        part.specification = specification
+        return part
 
     def __repr__(self) -> str:
         return f"ModelSource({str(self.path)!r}: {self.specification.WhichOneof('Type')})"
 
 
 def open_source(path: str | os.PathLike[str]) -> ModelSource:
-    """Opens a model; whether it is a file or a package is decided by what is there, not by its suffix.
+    """Opens a model; whether it is a file, a package or compiled is decided by what is there, not by its suffix.
 
     Raises:
         FormatError: nothing there, or not a Core ML model.
-        UnsupportedError: a compiled model.
+        UnsupportedError: a compiled model of a kind, or with a layer, whose compiled form Moka does not know.
     """
     path = Path(path)
     if is_package(path):
-        return ModelSource(path, model_file=read_package(path).root_model, boundary=path)
-    return ModelSource(path, model_file=path, boundary=path.parent)
+        file = read_package(path).root_model
+        return ModelSource(path, file, boundary=path, specification=read_specification(file))
+    if path.is_dir():
+        return ModelSource(path, path / ROOT_FILE, boundary=path, specification=read_compiled(path))
+    return ModelSource(path, path, boundary=path.parent, specification=read_specification(path))
 
 
 def is_package(path: Path) -> bool:
-    """Whether a path is a package (else it is a file, or nothing); the errors are those of ``open_source``."""
-    if not path.is_dir():
+    """Whether a path is a package; else it is a file, a compiled model's folder, or nothing.
+
+    Raises:
+        FormatError: a folder that is neither a package nor a compiled model.
+    """
+    if not path.is_dir() or (path / MANIFEST).exists():
+        return path.is_dir()
+    if is_compiled(path):
         return False
-    if (path / MANIFEST).exists():
-        return True
-    if path.suffix == ".mlmodelc" or any((path / name).exists() for name in _COMPILED_FILES):
-        raise UnsupportedError(f"{path}: compiled models (.mlmodelc) are not read yet; open the model it was made from")
-    raise FormatError(path, f"is a folder without {MANIFEST}, expected an .mlpackage folder or an .mlmodel file")
+    raise FormatError(path, f"is a folder without {MANIFEST}, expected an .mlpackage or .mlmodelc folder, or an .mlmodel file")
 
 
 def resolve_model_path(file_name: str, root: Path, boundary: Path) -> Path:

@@ -7,7 +7,7 @@ part before it is broken is left out. What a program means is checked by later r
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,9 @@ from moka.errors import FormatError
 from moka.formats import mlpackage
 from moka.formats.dtypes import BY_MIL, DType
 from moka.formats.mlmodel import read_specification
+from moka.formats.mlmodelc.folder import PROGRAM_FILE, is_compiled
+from moka.formats.mlmodelc.specification import read_compiled
+from moka.formats.references import blob_values, programs
 from moka.formats.source import is_package, resolve_model_path
 from moka.formats.weights import BlobRecord, WeightFile
 
@@ -40,10 +43,15 @@ def problems(path: str | os.PathLike[str]) -> list[Problem]:
     """All problems of a model's files; an empty list for a model that is right as far as its files go.
 
     Raises:
-        UnsupportedError: a compiled model.
+        UnsupportedError: a compiled model of a kind, or with a layer, whose compiled form Moka does not know.
     """
     checks = _Checks()
     path = Path(path)
+    if is_compiled(path):
+        specification = checks.run(read_compiled, path)
+        if specification is not None:
+            _check_weights(specification, path / PROGRAM_FILE, path, checks)
+        return checks.found
     package = checks.run(is_package, path)
     if package is None:
         return checks.found
@@ -146,57 +154,6 @@ def _check_overlaps(file: WeightFile, records: dict[int, BlobRecord], checks: _C
         if second.record_offset < first.end:
             message = f"overlaps the blob at {first.record_offset}, whose data ends at {first.end}"
             checks.found.append(Problem(f"{file.path}: blob at {second.record_offset}", message))
-
-
-def programs(specification: Any, where: str = "") -> Iterator[tuple[Any, str]]:
-    """Every ML Program of a ``Model`` message, of the models of pipelines too, with where it is."""
-    kind = specification.WhichOneof("Type")
-    if kind == "mlProgram":
-        yield specification.mlProgram, f"{where}mlProgram"
-    elif kind in ("pipeline", "pipelineClassifier", "pipelineRegressor"):
-        pipeline = getattr(specification, kind)
-        models = pipeline.models if kind == "pipeline" else pipeline.pipeline.models
-        for index, model in enumerate(models):
-            yield from programs(model, f"{where}{kind}.models[{index}].")
-
-
-def blob_values(program: Any, where: str = "mlProgram") -> Iterator[tuple[str, Any]]:
-    """Every ``Value`` message of a program that refers to a weight file, with where it is."""
-    yield from _in_attributes(program, where)
-    for name, function in program.functions.items():
-        yield from _in_attributes(function, f"{where}: function {name!r}")
-        for opset, block in function.block_specializations.items():
-            yield from _in_block(block, f"{where}: function {name!r}: {opset}")
-
-
-def _in_block(block: Any, where: str) -> Iterator[tuple[str, Any]]:
-    yield from _in_attributes(block, where)
-    for index, operation in enumerate(block.operations):
-        name = operation.outputs[0].name if operation.outputs else index
-        here = f"{where}: {operation.type} {name!r}"
-        yield from _in_attributes(operation, here)
-        for parameter, argument in operation.inputs.items():
-            for binding in argument.arguments:
-                yield from _in_value(binding.value, f"{here}: input {parameter!r}")
-        for inner in operation.blocks:
-            yield from _in_block(inner, here)
-
-
-def _in_attributes(message: Any, where: str) -> Iterator[tuple[str, Any]]:
-    for name, value in message.attributes.items():
-        yield from _in_value(value, f"{where}: attribute {name!r}")
-
-
-def _in_value(value: Any, where: str) -> Iterator[tuple[str, Any]]:
-    if value.WhichOneof("value") == "blobFileValue":
-        yield where, value
-        return
-    immediate = value.immediateValue
-    for element in (*immediate.list.values, *immediate.tuple.values):
-        yield from _in_value(element, where)
-    for pair in immediate.dictionary.values:
-        yield from _in_value(pair.key, where)
-        yield from _in_value(pair.value, where)
 
 
 def tensor_type(value_type: Any, where: object) -> tuple[DType, tuple[int, ...]]:

@@ -11,7 +11,8 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from moka.models.metadata_schema import feature_entry, state_entry
 from moka.models.parts import Part, parts, stages
 from moka.models.precision import compute_types, has_other_weights, mixed, network_types, storage_types
 
-__all__ = ["KNOWN_VERSIONS", "availability", "metadata"]
+__all__ = ["KNOWN_VERSIONS", "availability", "metadata", "model_metadata"]
 
 _LARGEST_JSON = 64 * 2**20
 
@@ -63,7 +64,21 @@ def metadata(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     path = Path(path)
     if path.is_dir() and (path.suffix == ".mlmodelc" or (path / "coremldata.bin").exists()):
         return _compiled(path)
-    return [_entry(open_source(path))]
+    return [model_metadata(open_source(path))]
+
+
+def model_metadata(source: ModelSource, guess: Callable[[str], object] | None = None) -> dict[str, Any]:
+    """The one entry of ``metadata.json`` for an opened model; the errors are those of `metadata`.
+
+    Args:
+        source: the model.
+        guess: called with what no real file shows and is left out of the entry, in place of the error about it.
+    """
+    return _entry(source, guess or partial(_refuse, source))
+
+
+def _refuse(source: ModelSource, what: str) -> None:
+    raise UnsupportedError(f"{source.path}: metadata of {what} has been seen in no real file, so it is not guessed")
 
 
 def _compiled(path: Path) -> list[dict[str, Any]]:
@@ -79,13 +94,13 @@ def _compiled(path: Path) -> list[dict[str, Any]]:
     return content
 
 
-def _entry(source: ModelSource) -> dict[str, Any]:
+def _entry(source: ModelSource, guess: Callable[[str], object]) -> dict[str, Any]:
     specification = source.specification
     description = ModelDescription.parse(specification.description)
     models = parts(source)
     networks = [part.network for part in models if part.network is not None]
     if any(network.HasField("updateParams") for network in networks):
-        raise UnsupportedError(f"{source.path}: metadata of an updatable network has been seen in no real file, so it is not guessed")
+        guess("an updatable network")
     # The release of 2021 that the only known files of half-precision networks come from wrote no precisions, and empty texts.
     bare = any(map(has_other_weights, networks))
     entry: dict[str, Any] = {

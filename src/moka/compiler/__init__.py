@@ -1,0 +1,1 @@
+"""Source models to compiled ones and back, and the cache of compiled models."""
