@@ -14,7 +14,7 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -213,22 +213,36 @@ def padding_before(offset: int) -> int:
     return -offset % _ALIGNMENT
 
 
-def write_weights(path: Path, blobs: Iterable[npt.NDArray[Any]]) -> None:
+def write_weights(path: Path, sizes: Sequence[int], blobs: Iterable[npt.NDArray[Any]]) -> None:
     """Writes a weight file of the given blobs, as ids 1, 3, 5 ..., each at a multiple of 64; the file ends on one.
 
-    Before each blob stands its padding as a blob of its own, with the even id below.
+    Before each blob stands its padding as a blob of its own, with the even id below. Sizes in bytes are given beforehand, so that
+    only one blob at a time need be in memory.
+
+    Raises:
+        InputError: a blob of another size, or more or fewer of them.
     """
-    arrays = [np.ascontiguousarray(blob) for blob in blobs]
-    count = 2 * len(arrays)
-    offset = _COUNT.size + count * _ENTRY.size
-    table = bytearray(_COUNT.pack(count))
-    for index, blob in enumerate(arrays):
+    offset = _COUNT.size + 2 * len(sizes) * _ENTRY.size
+    table = bytearray(_COUNT.pack(2 * len(sizes)))
+    for index, size in enumerate(sizes):
         padding = padding_before(offset)
-        table += _ENTRY.pack(2 * index, padding) + _ENTRY.pack(2 * index + 1, blob.nbytes)
-        offset += padding + blob.nbytes
+        table += _ENTRY.pack(2 * index, padding) + _ENTRY.pack(2 * index + 1, size)
+        offset += padding + size
     with replacing_file(path) as temporary, temporary.open("wb") as file:
         file.write(table)
-        for blob in arrays:
+        for index, blob in _counted(path, len(sizes), blobs):
+            if blob.nbytes != sizes[index]:
+                raise InputError(f"{path}: blob {2 * index + 1}: has {blob.nbytes} bytes, expected {sizes[index]}")
             file.write(b"\0" * padding_before(file.tell()))
-            file.write(blob.data)
+            file.write(np.ascontiguousarray(blob).data)
         file.write(b"\0" * padding_before(file.tell()))
+
+
+def _counted(path: Path, count: int, blobs: Iterable[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    index = 0
+    for index, blob in enumerate(blobs, start=1):
+        if index > count:
+            break
+        yield index - 1, blob
+    if index != count:
+        raise InputError(f"{path}: found {index} blobs or more, expected {count}")
