@@ -13,7 +13,7 @@ from collections.abc import Iterable
 __all__ = ["city_hash", "output_order"]
 
 _MASK = 2**64 - 1
-_K0, _K1, _K2, _K3 = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F, 0xC949C7DEFEBE6F8F
+_K0, _K1, _K2, _K3 = 0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F, 0xC949D7C7509E6557
 _MULTIPLIER = 0x9DDFEA08EB382D69
 
 
@@ -23,22 +23,26 @@ def output_order(names: Iterable[str]) -> list[str]:
     for name in dict.fromkeys(names):
         if len(entries) >= buckets:
             buckets = _grown(buckets, len(entries) + 1)
-            entries = _inserted([], entries, buckets, keep_order=True)
-        entries = _inserted(entries, [(city_hash(name.encode()), name)], buckets)
+            entries = _regrouped(entries, buckets)
+        entry = (city_hash(name.encode()), name)
+        entries.insert(_bucket_start(entries, entry[0] % buckets, buckets) or 0, entry)
     return [name for _, name in entries]
 
 
-def _inserted(entries: list[tuple[int, str]], new: list[tuple[int, str]], buckets: int, keep_order: bool = False) -> list[tuple[int, str]]:
-    """Entries with the new ones in front of their buckets; an entry of a new bucket comes first, or last where order is kept."""
-    entries = list(entries)
-    for entry in new:
-        same = (index for index, other in enumerate(entries) if _bucket(other[0], buckets) == _bucket(entry[0], buckets))
-        entries.insert(next(same, len(entries) if keep_order else 0), entry)
-    return entries
+def _bucket_start(entries: list[tuple[int, str]], bucket: int, buckets: int) -> int | None:
+    """Where a bucket's entries begin; None for an empty one."""
+    return next((index for index, (value, _) in enumerate(entries) if value % buckets == bucket), None)
 
 
-def _bucket(value: int, buckets: int) -> int:
-    return value % buckets
+def _regrouped(entries: list[tuple[int, str]], buckets: int) -> list[tuple[int, str]]:
+    """The entries when the number of buckets has grown: each stays behind the ones before it, or joins the front of its bucket."""
+    grouped: list[tuple[int, str]] = []
+    for entry in entries:
+        bucket = entry[0] % buckets
+        start = _bucket_start(grouped, bucket, buckets)
+        follows = start is not None and grouped[-1][0] % buckets == bucket
+        grouped.insert(len(grouped) if start is None or follows else start, entry)
+    return grouped
 
 
 def _grown(buckets: int, needed: int) -> int:
@@ -89,7 +93,7 @@ def _up_to_16(data: bytes) -> int:
         first, last = _word(data, 0), _word(data, -8)
         return _joined(first, _rotated(last + size, size)) ^ last
     if size >= 4:
-        return _joined(size + (_word(data, 0, 4) << 3), _word(data, -4, 4))
+        return _joined(size + (_word(data, 0, 4) << 3) % 2**32, _word(data, -4, 4))
     if size > 0:
         first, second = data[0] + (data[size >> 1] << 8), size + (data[-1] << 2)
         return _folded(first * _K2 ^ second * _K3) * _K2 & _MASK
@@ -120,15 +124,15 @@ def _half(a: int, z: int, second: int, third: int) -> tuple[int, int]:
 
 def _longer(data: bytes) -> int:
     size = len(data)
-    x, y, z = _word(data, 0), _word(data, -16) ^ _K1, _word(data, -56) ^ _K0
-    v, w = _weak(data, size - 64, size, y), _weak(data, size - 32, size * _K1, _K0)
-    z += _folded(v[1]) * _K1
-    x, y = _rotated(z + x, 39) * _K1, _rotated(y, 33) * _K1
+    x, y = _word(data, -40), _word(data, -16) + _word(data, -56)
+    z = _joined(_word(data, -48) + size, _word(data, -24))
+    v, w = _weak(data, size - 64, size, z), _weak(data, size - 32, y + _K1, x)
+    x = x * _K1 + _word(data, 0)
     for start in range(0, (size - 1) & ~63, 64):
-        x = _rotated(x + y + v[0] + _word(data, start + 16), 37) * _K1 ^ w[1]
-        y = _rotated(y + v[1] + _word(data, start + 48), 42) * _K1 ^ v[0]
-        z = _rotated(z ^ w[0], 33)
-        v, w = _weak(data, start, v[1] * _K1, x + w[0]), _weak(data, start + 32, z + w[1], y)
+        x = _rotated(x + y + v[0] + _word(data, start + 8), 37) * _K1 & _MASK ^ w[1]
+        y = _rotated(y + v[1] + _word(data, start + 48), 42) * _K1 + v[0] + _word(data, start + 40)
+        z = _rotated(z + w[0], 33) * _K1
+        v, w = _weak(data, start, v[1] * _K1, x + w[0]), _weak(data, start + 32, z + w[1], y + _word(data, start + 16))
         x, z = z, x
     return _joined(_joined(v[0], w[0]) + _folded(y) * _K1 + z, _joined(v[1], w[1]) + x)
 
