@@ -23,6 +23,9 @@ __all__ = ["Lowered", "Port", "lower", "reasons"]
 
 _IR_VERSION = 10
 
+_DEPTH = 16
+"""How far back constants are looked for; operations in order find theirs one step back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -79,6 +82,8 @@ class _Lowerer:
         self.graph.block = self._block
         self.constants: dict[Value, Constant] = {}
         self.operands: dict[Value, Operand] = {}
+        self._computed: set[Operation] = set()
+        """Operations that can't be computed ahead, so that a chain of them is not walked for each of its members."""
 
     def segment(self, segment: Segment) -> Lowered:
         inputs = [Port(value, self._enter(value)) for value in segment.inputs if not isinstance(value.type, StateType)]
@@ -101,23 +106,25 @@ class _Lowerer:
                 self._enter(value)
         self._operation(operation, self.graph)
 
-    def _resolve(self, argument: Argument) -> Constant | None:
-        """The constant behind an argument, computed if it is one that constants alone determine."""
+    def _resolve(self, argument: Argument, depth: int = _DEPTH) -> Constant | None:
+        """The constant behind an argument, computed if it is one that constants alone determine, in at most ``depth`` steps."""
         if isinstance(argument, Constant):
             return argument
-        if argument not in self.constants and argument not in self.operands and argument.producer is not None:
-            self._fold(argument.producer)
+        producer = argument.producer
+        unknown = argument not in self.constants and argument not in self.operands
+        if unknown and producer is not None and producer not in self._computed and not self._fold(producer, depth):
+            self._computed.add(producer)
         return self.constants.get(argument)
 
-    def _fold(self, operation: Operation) -> bool:
+    def _fold(self, operation: Operation, depth: int = _DEPTH) -> bool:
         """Computes an operation ahead if it can be; says whether."""
         if operation.type == "const":
             self.constants[operation.outputs[0]] = operation.attributes["val"]
             return True
         record = lookup(operation.type, self.opset)
-        if not record.folds or operation.blocks or any(isinstance(value.type, StateType) for value in _values(operation)):
+        if not depth or not record.folds or operation.blocks or any(isinstance(value.type, StateType) for value in _values(operation)):
             return False
-        known = {name: tuple(map(self._resolve, arguments)) for name, arguments in operation.inputs.items()}
+        known = {name: tuple(self._resolve(item, depth - 1) for item in arguments) for name, arguments in operation.inputs.items()}
         if any(constant is None for constants in known.values() for constant in constants):
             return False
         stated = replace(operation, inputs={name: tuple(item for item in items if item is not None) for name, items in known.items()})
