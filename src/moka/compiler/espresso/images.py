@@ -49,6 +49,8 @@ def images(description: Any, preprocessing: Sequence[Any], compilation: Compilat
         found[name] = _preprocessed(found[name], message, name, compilation)
     for name, image in found.items():
         _check(name, image, compilation)
+    if len(found) > 1:
+        compilation.guess("several images")
     return found
 
 
