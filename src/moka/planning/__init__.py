@@ -1,0 +1,1 @@
+"""Where the operations of a program run: devices, costs, rules and the assignment; a program and devices make a `Plan`."""
