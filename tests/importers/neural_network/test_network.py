@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import coremltools as ct
 import numpy as np
 import pytest
 from coremltools.models.neural_network import flexible_shape_utils
@@ -94,6 +95,17 @@ class TestImages:
         image = Image.fromarray(PIXELS[..., 0] if color == "GRAYSCALE" else PIXELS)
         y = loaded(image_network(color, len(planes), exact=exact)).predict({"x": image})["y"]
         np.testing.assert_array_equal(y, planes.reshape(*leading, *planes.shape))
+
+    @pytest.mark.parametrize(("order", "shape"), [("NCHW", (3, 4, 6)), ("NHWC", (4, 6, 3))])
+    def test_take_the_place_of_arrays_of_three_axes(self, order: str, shape: tuple[int, ...]) -> None:
+        """coremltools makes an image of an array input in this way, and its tests expect outputs of the declared shape."""
+        features = [("x", ct.models.datatypes.Array(*shape))]
+        builder = ct.models.neural_network.NeuralNetworkBuilder(features, [("y", features[0][1])], disable_rank5_shape_mapping=True)
+        linear(builder)
+        builder.set_pre_processing_parameters(image_input_names=["x"], image_format=order, red_bias=5, image_scale=0.5)
+        y = loaded(builder.spec).predict({"x": Image.fromarray(PIXELS)})["y"]
+        expected = PIXELS + np.array([10, 0, 0], np.float32)
+        np.testing.assert_array_equal(y, expected.transpose(2, 0, 1) if order == "NCHW" else expected)
 
     @pytest.mark.parametrize("named", [True, False])
     @pytest.mark.parametrize(("color", "biases"), [("RGB", (1, 2, 3)), ("BGR", (3, 2, 1)), ("GRAYSCALE", (4,))])

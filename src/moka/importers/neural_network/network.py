@@ -104,21 +104,31 @@ def _outputs(net: NetworkBuilder, network: Network) -> Iterable[Value]:
     """The program's outputs, in the order of the network's; a classifier's label and probabilities come from its last operation."""
     classified = _classified(net, network)
     for name, shape in network.outputs.items():
-        value = classified[name] if name in classified else _to_output(net, name, shape)
+        value = classified[name] if name in classified else _to_output(net, network, name, shape)
         value.name = name
         yield value
 
 
-def _to_output(net: NetworkBuilder, name: str, declared: tuple[int, ...] | None) -> Value:
-    """A blob as users see it: with the declared shape or rank where five axes fit it, else as it is; never without axes."""
+def _to_output(net: NetworkBuilder, network: Network, name: str, declared: tuple[int, ...] | None) -> Value:
+    """A blob as users see it: with the declared shape or rank where the blob's axes fit it, else as it is; never without axes."""
     if name not in net.blobs:
         raise ProgramError(f"output {name!r} is a blob that no layer writes")
     value = net.blobs[name]
     rank = value.type.rank if isinstance(value.type, TensorType) else None
-    shape = _shown(net.shape(value), declared) if net.rank5 and declared and rank == 5 else None
+    shape = None
+    if declared and net.rank5 and rank == 5:
+        shape = _shown(net.shape(value), declared)
+    elif declared and network.images and rank == len(declared) + 1:
+        shape = _without_batch(net.shape(value), declared)
     if rank == 0:
         shape = [1]
     return net.emit("identity", rank=rank, x=value) if shape is None else net.emit("reshape", x=value, shape=shape)
+
+
+def _without_batch(shape: Sequence[Any], declared: tuple[int, ...]) -> list[int] | None:
+    """A declared shape, if it is as good for a blob of an image that has the image's first axis, of size 1, in front."""
+    sizes = [size for size in shape if isinstance(size, int)]
+    return list(declared) if len(sizes) == len(shape) and sizes[0] == 1 and math.prod(sizes) == math.prod(declared) else None
 
 
 def _shown(shape: Sequence[Any], declared: tuple[int, ...]) -> list[int] | None:

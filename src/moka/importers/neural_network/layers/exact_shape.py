@@ -65,8 +65,11 @@ def flatten_to_2d(net: NetworkBuilder, params: Any, x: Value) -> Value:
 
 @layer("transpose")
 def transpose(net: NetworkBuilder, params: Any, x: Value) -> Value:
-    """The axes in another order."""
-    return net.emit("transpose", rank=len(params.axes), x=x, perm=_ints(params.axes))
+    """The axes in another order. Fewer numbers than axes are for the last ones, as an image's first axis is not counted."""
+    axes = _ints(params.axes)
+    first = max((known_rank(x) or 0) - len(axes), 0)
+    perm = [*range(first), *(first + axis if axis >= 0 else axis for axis in axes)]
+    return net.emit("transpose", rank=len(perm), x=x, perm=perm)
 
 
 @layer("tile")
