@@ -49,13 +49,13 @@ class NetworkDetails:
         layers: number of layers of the source, before any are folded.
         outputs: the blobs that the network gives out.
         custom: whether there are custom layers.
-        unverified: what was written without a real file to go by.
+        guesses: what was written without a real file to go by.
     """
 
     layers: int
     outputs: tuple[str, ...]
     custom: bool
-    unverified: tuple[str, ...]
+    guesses: tuple[str, ...]
 
 
 def compile_network(source: ModelSource, folder: Path, *, unverified: bool = False, rank_info: bool = False) -> NetworkDetails:
