@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["SamplingMode", "at_points", "grid", "resized", "resized_nearest"]
+__all__ = ["SamplingMode", "at_points", "grid", "picked", "resized", "resized_nearest"]
 
 SamplingMode: TypeAlias = Literal["STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "DEFAULT", "OFFSET_CORNERS", "UNALIGN_CORNERS"]
 
@@ -89,11 +89,11 @@ def resized_nearest(x: Tensor, sizes: Sequence[int], mode: str) -> Tensor:
         return result.reshape(*x.shape[:-rank], *sizes)
     for axis, count in enumerate(sizes, start=x.dim() - rank):
         if x.shape[axis] != count:
-            x = x.index_select(axis, _picked(mode, x.shape[axis], count, x.device))
+            x = x.index_select(axis, picked(mode, x.shape[axis], count, x.device))
     return x
 
 
-def _picked(mode: str, size: int, count: int, device: torch.device) -> Tensor:
+def picked(mode: str, size: int, count: int, device: torch.device) -> Tensor:
     if mode not in ("corners", "centers"):
         return (_axis_grid(mode, size, count, device) + 0.5).long().clamp(max=size - 1)
     steps = torch.arange(count, device=device)

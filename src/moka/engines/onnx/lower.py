@@ -139,6 +139,7 @@ class _Lowerer:
         if not isinstance(tensor, TensorType):
             raise Unlowerable(f"{value.name!r} is of type {tensor}")
         operand = Operand(self.graph.fresh(value.name), self.target.carried(tensor.dtype), tensor.shape, tensor.dtype)
+        self._refuse_empty(operand)
         if isinstance(value.type, StateType):
             self.graph.states[value] = operand
         else:
@@ -183,7 +184,14 @@ class _Lowerer:
             raise Unlowerable(f"{value.name!r} is of type {value.type}")
         operand = graph.cast(operand, self.target.carried(value.type.dtype))
         shape = value.type.shape if value.type.shape is not None else operand.shape
-        return replace(operand, shape=shape, declared=value.type.dtype)
+        operand = replace(operand, shape=shape, declared=value.type.dtype)
+        self._refuse_empty(operand)
+        return operand
+
+    def _refuse_empty(self, operand: Operand) -> None:
+        """OpenVINO 2026.4 ends the process where some operators meet a tensor without elements."""
+        if self.target.name == "openvino" and operand.shape is not None and 0 in operand.shape:
+            raise Unlowerable(f"{operand.name!r} has no elements, which OpenVINO can't compute with")
 
     def _arguments(self, operation: Operation, record: OperationRecord, lowering: Lowering) -> dict[str, Any]:
         blocks = iter(operation.blocks)

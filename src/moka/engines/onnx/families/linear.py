@@ -44,7 +44,8 @@ def _swapped(g: Graph, x: Operand) -> Operand:
 def einsum(g: Graph, values: tuple[Operand, ...], *, equation: str) -> Operand:
     """One matrix product, where each operand has one axis of its own and one is summed over; else ONNX's Einsum."""
     terms, _, result = equation.replace(" ", "").partition("->")
-    if len(values) == 2 and (plan := _product(*terms.split(","), result)) is not None and _agree(values, terms):
+    x, _, y = terms.partition(",")
+    if len(values) == 2 and (plan := _product(x, y, result)) is not None and _agree(values, terms):
         left, right, order = plan
         return transpose(g, g.node("MatMul", transpose(g, values[0], left), transpose(g, values[1], right)), order)
     return g.node("Einsum", *values, equation=equation)
