@@ -8,8 +8,10 @@ from typing import Any
 
 from moka.compiler.program import weight_files
 from moka.errors import InputError
+from moka.formats.files import replacing_file
 from moka.formats.mlmodel import write_specification
-from moka.formats.mlmodelc.folder import is_compiled
+from moka.formats.mlmodelc.coremldata import SpecificationBody
+from moka.formats.mlmodelc.folder import is_compiled, open_folder
 from moka.formats.mlpackage import write_package
 from moka.formats.references import blob_values, programs
 from moka.formats.source import MODEL_PATH, ModelSource, open_source
@@ -44,11 +46,21 @@ def decompile(compiled: str | os.PathLike[str], destination: str | os.PathLike[s
     weights = _weights(source)
     if weights is None:
         made = folder / f"{name}.mlmodel"
-        write_specification(source.specification, made)
+        _write_file(source, made)
     else:
         made = folder / f"{name}.mlpackage"
         write_package(made, source.specification, weights)
     return made
+
+
+def _write_file(source: ModelSource, path: Path) -> None:
+    """Writes a model without weight files; one that is kept as it is in the very bytes that were compiled."""
+    body = open_folder(source.path).root.body
+    if not isinstance(body, SpecificationBody):
+        write_specification(source.specification, path)
+        return
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(body.data)
 
 
 def _weights(source: ModelSource) -> dict[str, Path] | None:

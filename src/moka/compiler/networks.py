@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from moka.compiler.compilation import Compilation, Compiled
+from moka.compiler.espresso import NetworkDetails, compile_network
 from moka.compiler.output_order import output_order
 from moka.formats.mlmodelc.analytics import file_hash
 from moka.formats.mlmodelc.coremldata import ClassLabels, NetworkBody
@@ -29,17 +29,15 @@ def compile_network_model(source: ModelSource, folder: Path, compilation: Compil
     if message.HasField("updateParams"):
         compilation.guess("an updatable network")
     compilation.progress("writing layers and weights")
-    compiler: Any = importlib.import_module("moka.compiler.espresso")
-    details = compiler.compile_network(source, folder, unverified=compilation.unverified, rank_info=compilation.rank_info)
-    for what in details.unverified:
+    details = compile_network(source, folder, unverified=compilation.unverified, rank_info=compilation.rank_info)
+    for what in details.guesses:
         compilation.guess(what)
-    return Compiled("generic", version, _body(source, message, compilation), {"NeuralNetworkModelDetails": _details(message, folder)})
+    return Compiled("generic", version, _body(source, message, compilation), {"NeuralNetworkModelDetails": _details(details, folder)})
 
 
-def _details(message: Any, folder: Path) -> dict[str, str]:
-    custom = any(layer.WhichOneof("layer") == "custom" for layer in message.layers)
+def _details(details: NetworkDetails, folder: Path) -> dict[str, str]:
     hashes = {key: file_hash(folder / name) for key, name in _HASHES.items() if (folder / name).exists()}
-    return {"containsCustomLayer": str(int(custom)), "modelDimension": str(len(message.layers)), **hashes}
+    return {"containsCustomLayer": str(int(details.custom)), "modelDimension": str(details.layers), **hashes}
 
 
 def _body(source: ModelSource, message: Any, compilation: Compilation) -> NetworkBody:

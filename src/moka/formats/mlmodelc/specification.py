@@ -6,7 +6,6 @@ pipeline's models, and whether numbers that a network computes with came from a 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from moka.errors import FormatError, UnsupportedError
 from moka.formats import schema
+from moka.formats.espresso import read_network
 from moka.formats.files import read_bytes
 from moka.formats.mil_text import parse_program
 from moka.formats.mlmodel import parse_specification
@@ -91,7 +91,7 @@ def _names_compiler(key: Any) -> bool:
 def _network(folder: CompiledFolder, specification: Any) -> None:
     body = folder.root.body
     assert isinstance(body, NetworkBody)
-    network = importlib.import_module("moka.formats.espresso").read_network(folder.path, specification.description)
+    network = read_network(folder.path, specification.description)
     message = getattr(specification, folder.header.kind)
     # The three kinds of network have the same fields under the same numbers; a classifier has its labels beside.
     message.ParseFromString(network.SerializeToString())
