@@ -24,11 +24,13 @@ from moka.formats.espresso.files import (
     SHAPE_FILE,
     WEIGHT_FILE,
     Layer,
+    Net,
     write_net,
     write_shapes,
     write_weights,
 )
 from moka.formats.source import ModelSource
+from moka.models.precision import has_other_weights
 
 __all__ = ["KINDS", "RANK_FILE", "NetworkDetails", "compile_network"]
 
@@ -80,7 +82,8 @@ def compile_network(source: ModelSource, folder: Path, *, unverified: bool = Fal
     blobs: list[Blob] = []
     compiled = [_layer(LayerContext(node, shapes, exact, blobs, compilation), outputs) for node in nodes]
     found = images(specification.description, message.preprocessing, compilation)
-    _write(folder, compiled, _kept(nodes, shapes, specification.description), blobs, transform_params(found), exact)
+    net = _net(compiled, transform_params(found), half=has_other_weights(message))
+    _write(folder, net, _kept(nodes, shapes, specification.description), blobs, exact)
     _write_data(folder, maps(found), exact)
     if rank_info:
         _write_ranks(folder, _kept(nodes, shapes, specification.description))
@@ -154,16 +157,13 @@ def _kept(nodes: Sequence[Node], shapes: Mapping[str, tuple[int, ...]], descript
     return {name: shapes[name] for name in names}
 
 
-def _write(
-    folder: Path,
-    compiled: list[Layer],
-    shapes: Mapping[str, tuple[int, ...]],
-    blobs: Sequence[Blob],
-    transforms: dict[str, Any],
-    exact: bool,
-) -> None:
-    net = {"format_version": FORMAT_VERSION, "storage": WEIGHT_FILE, "layers": compiled}
-    net |= {"properties": {}, "analyses": {}, "metadata_in_weights": []} | ({"transform_params": transforms} if transforms else {})
+def _net(compiled: list[Layer], transforms: dict[str, Any], half: bool) -> Net:
+    """The net; the only known ones with half-precision weights, which a release of 2020 wrote, know no metadata in weights."""
+    net = {"format_version": FORMAT_VERSION, "storage": WEIGHT_FILE, "layers": compiled, "properties": {}, "analyses": {}}
+    return net | ({} if half else {"metadata_in_weights": []}) | ({"transform_params": transforms} if transforms else {})
+
+
+def _write(folder: Path, net: Net, shapes: Mapping[str, tuple[int, ...]], blobs: Sequence[Blob], exact: bool) -> None:
     write_net(folder / NET_FILE, net)
     write_shapes(folder / SHAPE_FILE, {name: sizes(shape) | ({"_rank": len(shape)} if exact else {}) for name, shape in shapes.items()})
     write_weights(folder / WEIGHT_FILE, [blob.size for blob in blobs], (blob.read() for blob in blobs))
