@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ from moka.formats.dtypes import DType
 from moka.formats.mil_text.grammar import value_field
 from moka.formats.packing import pack
 
-__all__ = ["ElementError", "convert", "store"]
+__all__ = ["ElementError", "convert", "has_shape", "store"]
 
+_NO_STRUCTURE = re.compile(r"[^\[\],]+")
 _BOOLEANS = {"true": True, "false": False}
 _INTEGERS = re.compile(r"[-+\d,\s]*", re.ASCII)
 _FLOATS = re.compile(r"[-+0-9a-fA-FxXpPint.,\s]*", re.ASCII)
@@ -69,13 +72,22 @@ def _range(dtype: DType) -> tuple[int, int]:
 
 
 def _floats(items: list[str], dtype: DType) -> list[float]:
-    values = [float.fromhex(item) if "x" in item or "X" in item else float(item) for item in items]
+    values = list(map(_float, items))
     array = np.array(values)
     with np.errstate(over="ignore"):
         held = array.astype(dtype.numpy)
     if (np.isfinite(array) & ~np.isfinite(held)).any() or not all(map(_FLOATS.fullmatch, items)):
         raise ValueError
     return values
+
+
+def _float(item: str) -> float:
+    if "x" in item or "X" in item:
+        return float.fromhex(item)
+    value = float(item)
+    if math.isinf(value) and "inf" not in item:
+        raise OverflowError
+    return value
 
 
 def _first_problem(items: list[str], dtype: DType) -> ElementError:
@@ -98,6 +110,17 @@ def _expected(dtype: DType) -> str:
         low, high = _range(dtype)
         return f"an integer of type {dtype}, from {low} to {high}"
     return f"a number of type {dtype}"
+
+
+def has_shape(text: str, shape: Sequence[int | None]) -> bool:
+    """Whether the brackets and commas of a text are those of an array of this shape, which has two axes at least."""
+    sizes = [size or 0 for size in shape]
+    if text.count(",") + 1 != math.prod(sizes) or text.count("[") < math.prod(sizes[:-1]):  # before anything as large as the shape is made
+        return False
+    expected = ""
+    for size in reversed(sizes):
+        expected = f"[{','.join([expected] * size)}]"
+    return _NO_STRUCTURE.sub("", text) == expected
 
 
 def store(message: Any, elements: list[Any], dtype: DType) -> None:

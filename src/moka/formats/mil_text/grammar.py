@@ -38,7 +38,7 @@ OPSET_NAMES = {text: name for name, text in OPSET_TEXTS.items()} | {"ios26": "Co
 VERSIONS = {"1.0": False, "1.1": False, "1.2": False, "1.3": True}
 """Versions of the text, and whether a scalar is ``int32`` there, not ``tensor<int32, []>``. Real files show the first and the last."""
 
-MAX_DEPTH = 64
+MAX_DEPTH = 32
 """Bound on the nesting of blocks and of types, and on ranks; real programs stay below ten."""
 
 _SCALARS_SINCE = 9

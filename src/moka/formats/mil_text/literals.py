@@ -1,124 +1,22 @@
-"""Types and values of the text as messages."""
+"""Values of the text as messages, read as their types demand."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
-from moka.formats import dtypes, schema
+from moka.formats import dtypes
 from moka.formats.dtypes import DType
-from moka.formats.mil_text.elements import ElementError, convert, store
-from moka.formats.mil_text.grammar import MAX_DEPTH
-from moka.formats.mil_text.lexer import Lexer
+from moka.formats.mil_text.elements import ElementError, convert, has_shape, store
+from moka.formats.mil_text.type_parser import TypeParser
 
 __all__ = ["ValueParser"]
 
-_TENSOR = re.compile(r"tensor<\w+, \[[\d, ?]*\]>")
 _ROW = re.compile(r'\[([^\[\]"(){}]*+)\]')
-_MAX_SIZE = 2**63 - 1
 
 
-class ValueParser:
-    """Parses types, and values as their types demand.
-
-    Args:
-        lexer: the text; its current token is where parsing goes on.
-    """
-
-    def __init__(self, lexer: Lexer) -> None:
-        self._lexer = lexer
-        self._mil = schema.mil()
-        self._types: dict[str, Any] = {}
-
-    def type(self, depth: int = 0) -> Any:
-        """A type as a ``ValueType`` message, which other values may share."""
-        lexer = self._lexer
-        match = _TENSOR.match(lexer.text, lexer.start)
-        if match is None:
-            return self._type(depth)
-        known = self._types.get(match[0])
-        if known is None:
-            self._types[match[0]] = known = self._type(depth)
-        else:
-            lexer.jump(match.end())
-        return known
-
-    def _type(self, depth: int) -> Any:
-        lexer = self._lexer
-        if depth > MAX_DEPTH:
-            lexer.fail_at(lexer.start, f"found a type that nests more than {MAX_DEPTH} deep")
-        parse = self._COMPOUND.get(lexer.token)
-        message = self._mil.ValueType()
-        if parse is None:
-            message.tensorType.dataType = self._dtype("a type").mil
-            return message
-        lexer.advance()
-        lexer.expect("<")
-        parse(self, message, depth + 1)
-        lexer.expect(">")
-        return message
-
-    def _dtype(self, what: str) -> DType:
-        dtype = dtypes.BY_NAME.get(self._lexer.token)
-        if dtype is None or self._lexer.kind != "name":
-            self._lexer.fail(f"{what}; element types are {', '.join(dtypes.BY_NAME)}")
-        self._lexer.advance()
-        return dtype
-
-    def _tensor_type(self, message: Any, depth: int) -> None:
-        lexer = self._lexer
-        tensor = message.tensorType
-        tensor.dataType = self._dtype("an element type").mil
-        lexer.expect(",")
-        lexer.expect("[")
-        while not lexer.take("]"):
-            if tensor.dimensions:
-                lexer.expect(",")
-            if len(tensor.dimensions) == MAX_DEPTH:
-                lexer.fail(f"a tensor of rank {MAX_DEPTH} at most")
-            self._dimension(tensor.dimensions.add())
-        tensor.rank = -1 if any(item.unknown.variadic for item in tensor.dimensions) else len(tensor.dimensions)
-
-    def _dimension(self, message: Any) -> None:
-        lexer = self._lexer
-        if lexer.take("?"):
-            message.unknown.variadic = False
-        elif lexer.take("..."):
-            message.unknown.variadic = True
-        elif lexer.token.isdecimal() and len(lexer.token) < 20 and int(lexer.token) <= _MAX_SIZE:
-            message.constant.size = int(lexer.token)
-            lexer.advance()
-        else:
-            lexer.fail(f"a dimension: '?', '...' or a number up to {_MAX_SIZE}")
-
-    def _list_type(self, message: Any, depth: int) -> None:
-        message.listType.type.CopyFrom(self.type(depth))
-        self._lexer.expect(",")
-        self._dimension(message.listType.length)
-
-    def _tuple_type(self, message: Any, depth: int) -> None:
-        message.tupleType.SetInParent()
-        while self._lexer.token != ">":
-            if message.tupleType.types:
-                self._lexer.expect(",")
-            message.tupleType.types.add().CopyFrom(self.type(depth))
-
-    def _dictionary_type(self, message: Any, depth: int) -> None:
-        message.dictionaryType.keyType.CopyFrom(self.type(depth))
-        self._lexer.expect(",")
-        message.dictionaryType.valueType.CopyFrom(self.type(depth))
-
-    def _state_type(self, message: Any, depth: int) -> None:
-        message.stateType.wrappedType.CopyFrom(self.type(depth))
-
-    _COMPOUND: ClassVar[dict[str, Callable[..., None]]] = {
-        "tensor": _tensor_type,
-        "list": _list_type,
-        "tuple": _tuple_type,
-        "dict": _dictionary_type,
-        "state": _state_type,
-    }
+class ValueParser(TypeParser):
+    """Parses values, each with its type."""
 
     def value(self, message: Any) -> None:
         """A type and a value in parentheses, into a ``Value`` message."""
@@ -189,14 +87,30 @@ class ValueParser:
         shape: list[int | None] = list(sizes)
         if tensor_type.rank < 0:
             self._lexer.fail("a type whose rank is known")
-        elements: list[Any] = []
-        if shape:
-            self._rows(shape, 0, dtype, elements)
-            for item, size in zip(tensor_type.dimensions, shape, strict=True):
-                item.constant.size = size or 0
-        else:
-            elements.append(self._element(dtype))
+        elements = self._elements(shape, dtype) if shape else [self._element(dtype)]
+        for item, size in zip(tensor_type.dimensions, shape, strict=True):
+            item.constant.size = size or 0
         store(message.immediateValue.tensor, elements, dtype)
+
+    def _elements(self, shape: list[int | None], dtype: DType) -> list[Any]:
+        """The elements in brackets; sizes that the type leaves open are put into the shape."""
+        whole = self._array(shape, dtype) if len(shape) > 1 and all(shape) and dtype != dtypes.STRING else None
+        if whole is not None:
+            return whole
+        elements: list[Any] = []
+        self._rows(shape, 0, dtype, elements)
+        return elements
+
+    def _array(self, shape: list[int | None], dtype: DType) -> list[Any] | None:
+        """The numbers of an array at once; None where its brackets are not those of this shape, and each must be looked at."""
+        lexer = self._lexer
+        position = lexer.start
+        closing = re.compile(rf"(?:\]\s*+){{{len(shape)}}}").search(lexer.text, position)  # as many as open an array close only that one
+        text = lexer.text[position : closing.end()] if closing else ""
+        if not has_shape(text, shape):
+            return None
+        lexer.jump(position + len(text))
+        return self._converted(text.replace("[", " ").replace("]", " "), position, dtype)
 
     def _rows(self, shape: list[int | None], axis: int, dtype: DType, elements: list[Any]) -> None:
         """The rows of an axis, in brackets; a size that the type leaves open is that of the first of its rows."""
@@ -265,18 +179,19 @@ class ValueParser:
     def _dictionary(self, message: Any, dictionary_type: Any) -> None:
         lexer = self._lexer
         message.SetInParent()
-        keys = set()
+        keys: set[bytes] = set()
         lexer.expect("{")
         while not lexer.take("}"):
             if message.values:
                 lexer.expect(",")
             pair = message.values.add()
             lexer.expect("{")
-            key = lexer.token
-            if key in keys:
-                lexer.fail("a key that is not there yet")
-            keys.add(key)
+            position = lexer.start
             self._literal(pair.key, dictionary_type.keyType)
+            key = pair.key.SerializeToString(deterministic=True)
+            if key in keys:
+                lexer.fail_at(position, "found a key that is there already, expected another")
+            keys.add(key)
             lexer.expect(",")
             self._literal(pair.value, dictionary_type.valueType)
             lexer.expect("}")

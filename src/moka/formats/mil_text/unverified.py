@@ -30,7 +30,7 @@ def _block(block: Any) -> Iterator[str]:
     for operation in block.operations:
         yield from _names(operation.type, (item.name for item in operation.outputs))
         yield from _types(operation.outputs)
-        if any(_escaped(value) for value in operation.attributes.values()):
+        if any(_escaped(value) for value in _values(operation)):
             yield "quotes, backslashes or control characters in a string"
         for inner in operation.blocks:
             yield f"blocks of an operation: {operation.type}"
@@ -50,5 +50,17 @@ def _types(items: Iterable[Any]) -> Iterator[str]:
             yield "a tensor of any rank"
 
 
+def _values(operation: Any) -> Iterator[Any]:
+    yield from operation.attributes.values()
+    for argument in operation.inputs.values():
+        yield from (binding.value for binding in argument.arguments if binding.WhichOneof("binding") == "value")
+
+
 def _escaped(value: Any) -> bool:
-    return any(quoted(text) != f'"{text}"' for text in value.immediateValue.tensor.strings.values)
+    immediate = value.immediateValue
+    inner = (
+        *immediate.list.values,
+        *immediate.tuple.values,
+        *(item for pair in immediate.dictionary.values for item in (pair.key, pair.value)),
+    )
+    return any(quoted(text) != f'"{text}"' for text in immediate.tensor.strings.values) or any(map(_escaped, inner))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,13 @@ from moka.formats.dtypes import DType
 from moka.formats.mil_text.grammar import quoted
 from moka.formats.packing import packed_size, unpack
 
-__all__ = ["ValuePrinter", "hex_float"]
+__all__ = ["ValuePrinter"]
+
+_NUMBERS, _FLOATS, _STRINGS = (False, False), (False, True), (True, False)
+_FIELDS = {"bools": _NUMBERS, "ints": _NUMBERS, "longInts": _NUMBERS, "floats": _FLOATS, "doubles": _FLOATS, "strings": _STRINGS}
+"""Of each field of ``TensorValue`` but bytes: whether its elements are strings, and whether they are floats."""
+
+_TRAILING_ZEROS = re.compile(r"\.?0+p")
 
 
 class ValuePrinter:
@@ -100,14 +107,17 @@ def _tensor_literal(tensor_type: Any, message: Any) -> str:
     elements = _elements(dtype, count, message, where)
     if len(elements) != count:
         raise FormatError(where, f"holds {len(elements)} elements, expected {count}")
-    texts = list(map(_printer(dtype), elements))
-    return _nested(texts, shape) if count else "[]"
+    return _nested(_texts(dtype, elements), shape) if count else "[]"
 
 
 def _elements(dtype: DType, count: int, message: Any, where: str) -> Sequence[Any]:
     field = message.WhichOneof("value")
-    values: Sequence[Any] = b"" if field is None else getattr(message, field).values
+    if field is None:
+        return ()
+    values: Sequence[Any] = getattr(message, field).values
     if field != "bytes":
+        if _FIELDS[field] != (dtype == dtypes.STRING, dtype.is_float):
+            raise FormatError(where, f"holds {field}")
         return values
     if dtype.bits == 0 or len(values) != packed_size(count, dtype):
         raise FormatError(where, f"holds {len(values)} bytes, expected {packed_size(count, dtype)}")
@@ -116,21 +126,17 @@ def _elements(dtype: DType, count: int, message: Any, where: str) -> Sequence[An
     return numbers
 
 
-def _printer(dtype: DType) -> Callable[[Any], str]:
+def _texts(dtype: DType, elements: Sequence[Any]) -> list[str]:
     if dtype == dtypes.STRING:
-        return quoted
+        return [quoted(element) for element in elements]
     if dtype == dtypes.BOOL:
-        return lambda value: "true" if value else "false"
-    return hex_float if dtype.is_float else str
+        return ["true" if element else "false" for element in elements]
+    return _hex_floats(elements) if dtype.is_float else [str(element) for element in elements]
 
 
-def hex_float(value: float) -> str:
-    """A number as C's ``%a`` prints it: the shortest hexadecimal mantissa that is exact."""
-    text = value.hex()
-    mantissa, found, exponent = text.partition("p")
-    if not found:
-        return "nan" if math.isnan(value) else text
-    return f"{mantissa.rstrip('0').removesuffix('.') if '.' in mantissa else mantissa}p{exponent}"
+def _hex_floats(values: Sequence[float]) -> list[str]:
+    """Numbers as C's ``%a`` prints them: with the shortest hexadecimal mantissa that is exact."""
+    return _TRAILING_ZEROS.sub("p", "\n".join(map(float.hex, values))).split("\n") if values else []
 
 
 def _nested(texts: list[str], shape: Sequence[int]) -> str:
