@@ -29,6 +29,8 @@ __all__ = [
 Array: TypeAlias = np.ndarray[Any, Any]
 
 _ARRAY_DTYPES = {"FLOAT32": "float32", "DOUBLE": "float64", "INT32": "int32", "INT8": "int8", "FLOAT16": "float16"}
+_UNSTATED_DTYPE = "float64"
+"""Of arrays between the models of Apple's own pipelines of 2017, which state none."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,8 @@ def parse_feature(message: Any) -> Feature:
 def _multi_array(name: str, message: Any, common: dict[str, Any]) -> MultiArrayFeature:
     types = schema.message_module("FeatureTypes_pb2").ArrayFeatureType.ArrayDataType
     dtype = _ARRAY_DTYPES.get(types.Name(message.dataType) if message.dataType in types.values() else "")
+    if message.dataType == types.Value("INVALID_ARRAY_DATA_TYPE"):
+        dtype = _UNSTATED_DTYPE
     if dtype is None:
         allowed = ", ".join(_ARRAY_DTYPES)
         raise FormatError(f"feature {name!r}", f"multi-array of data type {message.dataType}; expected one of {allowed}")
