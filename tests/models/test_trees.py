@@ -177,11 +177,15 @@ def test_branches_of_every_kind_as_in_onnx_runtime(modes: list[str], tmp_path: P
     np.testing.assert_allclose(np.stack([item["target"] for item in outputs]), onnx_predict(trees, 3, matrix), atol=1e-5)
 
 
-def test_a_batch_of_any_size_gives_what_single_rows_give(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [5, 300], ids=["stepped", "walked"])
+def test_a_batch_of_any_size_gives_what_single_rows_give(count: int, tmp_path: Path) -> None:
+    """A single row goes through few trees one node at a time, through many as a batch does."""
     generator = np.random.default_rng(1)
-    trees = [random_tree(generator, 2, list(MODES)) for _ in range(5)]
-    model = load(core_ml(trees, 2), tmp_path)
+    trees = [random_tree(generator, 2, list(MODES)) for _ in range(count)]
+    model: Any = load(core_ml(trees, 2), tmp_path)
+    assert (model.forest._steps is None) == (count == 300)
     matrix = generator.normal(1, 2, (131, 4))
+    matrix[generator.random(matrix.shape) < 0.1] = np.nan
     single = [model.predict(row)["target"] for row in rows(matrix)]
     for size in (0, 1, 2, 63, 64, 65, 100, 131):
         batch = [item["target"] for item in model.predict(rows(matrix[:size]))]

@@ -12,7 +12,7 @@ import numpy as np
 from moka.errors import FormatError, InputError
 from moka.formats.source import ModelSource
 from moka.models.configuration import Configuration
-from moka.models.features import Array, DictionaryFeature, Feature, MultiArrayFeature
+from moka.models.features import Array, DictionaryFeature, Feature, MultiArrayFeature, ScalarFeature
 from moka.models.model import Model, ModelState
 from moka.models.rows import Row
 
@@ -121,8 +121,11 @@ class FeatureVectorizer(Model):
         self._size = sum(size for _, size in self._columns)
         if self._size > _LARGEST_DIMENSION:
             raise FormatError(self.path, f"inputList: inputDimensions sum up to {self._size}; expected at most {_LARGEST_DIMENSION}")
+        self._numbers = all(size == 1 and isinstance(self.function.inputs[name], ScalarFeature) for name, size in self._columns)
 
     def _predict(self, inputs: Row, state: ModelState | None) -> Row:
+        if self._numbers:
+            return {self._output.name: self._output.present(np.array([inputs[name] for name, _ in self._columns], np.float64))}
         vector = np.zeros(self._size)
         start = 0
         for name, size in self._columns:

@@ -126,6 +126,8 @@ class ScalarFeature:
     description: str = ""
 
     def coerce(self, value: Any) -> Any:
+        if self.kind == "double" and isinstance(value, float):
+            return float(value)
         item = value.item() if hasattr(value, "item") and np.size(value) == 1 else value
         if self.kind == "string" and isinstance(item, str):
             return item

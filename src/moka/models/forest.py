@@ -36,6 +36,10 @@ _MOST_COLUMNS = 2**25
 _MOST_NODES = 2**31
 _SMALLEST_SHARE = 500_000
 """Rows times trees from which a second thread pays."""
+_STEPS_PER_LEVEL = 100
+"""Steps through trees, one node at a time, that cost no more than taking all trees one level down in NumPy."""
+_MOST_STEPPED = 2**16
+"""Nodes up to which that is done; they are kept as lists, which take more memory than arrays."""
 
 
 class _Column(NamedTuple):
@@ -81,6 +85,8 @@ class Forest:
         self._root_child = child[self._roots][:, None]
         depths = np.array(arrays.depths)
         self._living = [int((depths > level).sum()) for level in range(1, int(depths.max(initial=0)))]
+        small = len(child) <= _MOST_STEPPED and depths.sum() <= _STEPS_PER_LEVEL * depths.max(initial=0)
+        self._steps = (self._roots.tolist(), child.tolist(), column.tolist(), self._threshold.tolist()) if small else None
         self._outputs, self._base, self.dtype = outputs, base, dtype
 
     @property
@@ -131,6 +137,8 @@ class Forest:
 
     def _leaves(self, columns: Array, shift: int) -> Array:
         """The leaf that every row ends at in every tree, [trees, rows]."""
+        if columns.shape[1] == 1 and self._steps is not None:
+            return np.array(list(_walked(columns[:, 0].tolist(), *self._steps)), np.int64)[:, None]
         words, flat, lane = self._words[shift], columns.reshape(-1), np.arange(columns.shape[1])
         nodes: Array = self._root_child + (columns.take(self._root_column, axis=0) <= self._root_threshold)
         for living in self._living:
@@ -151,6 +159,14 @@ class Forest:
         chosen = nodes if output.trees is None else nodes[output.trees] + output.shift
         values = output.values.take(chosen, mode="clip")
         return np.asarray(values.sum(axis=0) if values.shape[1] > 1 else values.cumsum(axis=0)[-1])  # a sum of one column is not in order
+
+
+def _walked(looked_at: list[float], roots: list[int], child: list[int], column: list[int], threshold: list[float]) -> Iterator[int]:
+    """The leaf that one row ends at in each tree."""
+    for node in roots:
+        while (below := child[node]) != node:
+            node = below + (looked_at[column[node]] <= threshold[node])
+        yield node
 
 
 def _block_size(remaining: int) -> int:
