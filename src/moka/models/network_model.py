@@ -22,7 +22,7 @@ from moka.models.images import ImageFeature
 from moka.models.model import ModelState
 from moka.models.update import Learned, Progress, Sample, UpdatableModel
 
-__all__ = ["NetworkModel"]
+__all__ = ["NetworkModel", "declared_shape"]
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -87,7 +87,7 @@ class NetworkModel(UpdatableModel):
         Older networks don't say how long a sequence is, and one may not run with a sequence of one step. Nor does every network with
         flexible shapes run with the shape that stands for all of them.
         """
-        shapes = [shape for feature in self.function.inputs.values() if (shape := _declared_shape(feature)) is not None]
+        shapes = [shape for feature in self.function.inputs.values() if (shape := declared_shape(feature)) is not None]
         if len(shapes) < len(self.function.inputs):
             return
         try:
@@ -127,7 +127,7 @@ def _batched(feature: Feature) -> Feature:
     return _BatchedArrayFeature(**{item.name: getattr(feature, item.name) for item in dataclasses.fields(feature)})
 
 
-def _declared_shape(feature: Feature) -> tuple[int, ...] | None:
+def declared_shape(feature: Feature) -> tuple[int, ...] | None:
     """The shape that an input has unless it is given another one; None where the file says nothing of it."""
     if isinstance(feature, ImageFeature):
         return tuple(feature.absent().shape)
