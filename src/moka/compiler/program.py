@@ -8,7 +8,7 @@ from typing import Any
 from moka.compiler.compilation import Compilation
 from moka.compiler.files import copy_file
 from moka.errors import FormatError
-from moka.formats.mil_text import write_program
+from moka.formats.mil_text import unverified_forms, write_model
 from moka.formats.mlmodelc.folder import PROGRAM_FILE
 from moka.formats.references import blob_values
 from moka.formats.source import MODEL_PATH, ModelSource
@@ -22,9 +22,11 @@ BUILD_INFO = {"coremlc-component-MIL": "3405.2.1", "coremlc-version": "3404.23.1
 def compile_program(source: ModelSource, folder: Path, compilation: Compilation) -> None:
     """Writes ``model.mil`` and copies the weight files. They keep their names, which the text refers to."""
     program = source.specification.mlProgram
+    for form in unverified_forms(program):
+        compilation.guess(form)
     compilation.progress(f"writing {PROGRAM_FILE}")
     with (folder / PROGRAM_FILE).open("w", encoding="utf-8", newline="\n") as stream:
-        write_program(program, stream, BUILD_INFO)
+        write_model(source.specification, stream, BUILD_INFO)
     for relative, name in weight_files(program).items():
         compilation.progress(f"copying {relative}")
         target = folder / relative
