@@ -132,8 +132,8 @@ class Operand:
 Weights: TypeAlias = dict[str, Array]
 """Large constants by name, kept outside the model's message: views of the mapped weight file where its type allows it."""
 
-Sink: TypeAlias = Callable[[Block, Sequence[Operand]], "tuple[Graph, list[Operand]]"]
-"""Lowers a nested block into a graph of its own, with operands for the block's inputs; gives the graph and the block's outputs."""
+Sink: TypeAlias = "Callable[[Block, Sequence[Operand], Graph], list[Operand]]"
+"""Lowers a nested block into a graph, with operands for the block's inputs; gives the block's outputs."""
 
 
 class Graph:
@@ -142,6 +142,7 @@ class Graph:
     Attributes:
         states: what each state of the program holds at this point.
         block: lowers a nested block.
+        version: the opset of the operation's record that is being lowered: ``ios17``.
     """
 
     def __init__(self, target: Target, outer: Graph | None = None) -> None:
@@ -155,6 +156,7 @@ class Graph:
         self._small: dict[tuple[Any, ...], Operand] = {} if outer is None else outer._small
         self._converted: dict[int, Operand] = {} if outer is None else outer._converted
         self.block: Sink = _no_blocks if outer is None else outer.block
+        self.version = "ios15"
 
     def fresh(self, hint: str) -> str:
         """A name that nothing in the model has: the hint, or the hint with a number."""
@@ -292,5 +294,5 @@ def _value_info(operand: Operand) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(operand.name, onnx_dtype(operand.dtype), operand.shape)
 
 
-def _no_blocks(block: Block, inputs: Sequence[Operand]) -> tuple[Graph, list[Operand]]:
+def _no_blocks(block: Block, inputs: Sequence[Operand], graph: Graph) -> list[Operand]:
     raise Unlowerable("nested blocks are lowered as parts of a program only")

@@ -170,6 +170,7 @@ class _Lowerer:
         if lowering is None:
             raise Unlowerable(f"operation {operation.type!r} has no form in ONNX")
         record = lookup(operation.type, self.opset)
+        graph.version = record.opset
         try:
             result = lowering.function(graph, **self._arguments(operation, record, lowering))
         except Unlowerable as reason:
@@ -231,14 +232,13 @@ class _Lowerer:
             raise Unlowerable(f"a constant of type {constant.type}")
         return self.graph.weight(constant, argument.name if isinstance(argument, Value) else "constant")
 
-    def _block(self, block: Block, inputs: Sequence[Operand]) -> tuple[Graph, list[Operand]]:
-        graph = Graph(self.target, self.graph)
+    def _block(self, block: Block, inputs: Sequence[Operand], graph: Graph) -> list[Operand]:
         self.operands.update(zip(block.inputs, inputs, strict=True))
         before = dict(self.graph.states)
         self._operations(block.operations, graph)
         if self.graph.states != before:
             raise Unlowerable("a nested block writes a state")
-        return graph, [self._operand(value) for value in block.outputs]
+        return [self._operand(value) for value in block.outputs]
 
 
 def _constant(value_type: Type, result: Any) -> Constant:

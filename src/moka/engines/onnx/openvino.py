@@ -49,24 +49,30 @@ class OpenVinoExecutable:
 
     def __init__(self, lowered: Lowered, engine: OpenVinoEngine) -> None:
         self.lowered = lowered
-        self._inputs = [(port.value.name, port.operand.dtype) for port in lowered.inputs]
-        self._outputs = [port.value.name for port in lowered.outputs]
         self._lock = threading.Lock()
         self._compiled = _compile(lowered, engine)
         self._idle: list[Any] = []
+        places = {name: index for index, port in enumerate(self._compiled.inputs) for name in port.names}
+        self._inputs = [
+            (places[port.operand.name], port.value.name, port.operand.dtype) for port in lowered.inputs if port.operand.name in places
+        ]
+        results = {name: index for index, port in enumerate(self._compiled.outputs) for name in port.names}
+        self._outputs = [(port.value.name, results[port.operand.name]) for port in lowered.outputs]
+        self._states = [(places.get(before.operand.name), results[after.operand.name]) for before, after in lowered.states]
 
     def run(self, inputs: Mapping[str, Any], state: Any = None) -> dict[str, Any]:
-        feed = [np.asarray(inputs[key], dtype) for key, dtype in self._inputs]
+        feed = {place: np.asarray(inputs[key], dtype) for place, key, dtype in self._inputs}
         states = states_of(self.lowered, state) if self.lowered.states else []
+        feed.update((place, buffer.array) for (place, _), buffer in zip(self._states, states, strict=True) if place is not None)
         request = self._take()
         try:
-            results = request.infer([*feed, *(buffer.array for buffer in states)], share_inputs=True)
-            arrays = [np.array(results[index]) for index in range(len(results))]
+            results = request.infer(feed, share_inputs=True)
+            outputs = {name: np.array(results[index]) for name, index in self._outputs}
+            for (_, index), buffer in zip(self._states, states, strict=True):
+                buffer.array = np.array(results[index])
         finally:
             self._idle.append(request)
-        for buffer, array in zip(states, arrays[len(self._outputs) :], strict=True):
-            buffer.array = array
-        return dict(zip(self._outputs, arrays, strict=False))
+        return outputs
 
     def _take(self) -> Any:
         try:
