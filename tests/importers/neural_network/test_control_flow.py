@@ -203,6 +203,19 @@ def test_the_condition_does_not_run_after_a_break() -> None:
     np.testing.assert_array_equal(i, [3])
 
 
+@pytest.mark.parametrize("limit", [2**31 - 1, 2**31, 2**40, 2**64 - 1])
+def test_a_limit_that_no_loop_reaches(limit: int) -> None:
+    def build(builder: Any) -> None:
+        loop = counting(builder, max_iterations=1)
+        loop.maxLoopIterations = limit
+        body = inner(loop.bodyNetwork)
+        added(body, "y", 3)
+        leaving(body, "break", "y", 10)
+
+    (y,) = predict(build, x=[1])
+    np.testing.assert_array_equal(y, [10])
+
+
 def test_loops_in_loops_break_on_their_own() -> None:
     """for 4 times: i += 1; for 10 times: y += 1; if y is a multiple of 3: break."""
 
@@ -252,6 +265,17 @@ def no_limit(builder: Any) -> None:
     added(inner(counting(builder).bodyNetwork), "y", 1)
 
 
+def endless(builder: Any) -> None:
+    loop = counting(builder)
+    loop.maxLoopIterations = 2**31
+    added(inner(loop.bodyNetwork), "y", 1)
+
+
+def endless_condition(builder: Any) -> None:
+    nothing_changes(builder)
+    builder.spec.neuralNetwork.layers[-1].loop.maxLoopIterations = 2**64 - 1
+
+
 def no_variable(builder: Any) -> None:
     loop = counting(builder)
     condition(loop, 100)
@@ -279,7 +303,9 @@ def read_before_written(builder: Any) -> None:
     ("build", "message"),
     [
         (nothing_changes, r"'loop' \(loop\) never ends once it has begun: maxLoopIterations is 0, bodyNetwork has no loopBreak"),
-        (no_limit, r"'loop' \(loop\): maxLoopIterations is 0; expected 1 or more"),
+        (no_limit, r"'loop' \(loop\): maxLoopIterations is 0; expected 1 to 2147483647, an input"),
+        (endless, r"'loop' \(loop\): maxLoopIterations is 2147483648; expected 1 to 2147483647, an input, or a conditionNetwork"),
+        (endless_condition, r"'loop' \(loop\) never ends once it has begun: maxLoopIterations is 18446744073709551615"),
         (no_variable, r"'loop' \(loop\): conditionVar is empty"),
         (unwritten_variable, r"'loop' \(loop\): conditionVar is 'ready', a blob that conditionNetwork does not write"),
         (break_outside, r"'stop' \(loopBreak\) is outside a loop"),

@@ -18,7 +18,7 @@ import numpy as np
 from moka.errors import ProgramError
 from moka.formats import dtypes
 from moka.importers.neural_network.builder import NetworkBuilder
-from moka.importers.neural_network.layers._nested import may_end, never_ends, writes
+from moka.importers.neural_network.layers._nested import may_break, may_end, never_ends, writes
 from moka.importers.neural_network.layers._values import known_rank
 from moka.importers.neural_network.registry import layer
 from moka.importers.neural_network.translation import translate
@@ -27,6 +27,9 @@ from moka.ir.types import TensorType
 
 _BREAK, _CONTINUE = "\0break", "\0continue"
 """Names of the flags among the blobs; names in files have no such character."""
+
+_MOST_ITERATIONS = 2**31 - 1
+"""The largest limit that counts as one: a loop takes longer than anyone waits to get there, and int32 holds no larger count."""
 
 _FLAGS = {"loopBreak": _BREAK, "loopContinue": _CONTINUE}
 
@@ -57,7 +60,7 @@ def loop(net: NetworkBuilder, params: Any, count: Value | None = None) -> list[V
     if count is not None:
         limit = _scalar(net, net.cast(count, "int32"), "int32")
     elif params.maxLoopIterations or not conditional:
-        limit = params.maxLoopIterations
+        limit = min(params.maxLoopIterations, _MOST_ITERATIONS)
     _sequence(net, params.conditionNetwork.layers)
     counter = net.emit_all("identity", 1, x=np.int32(0))[0]
     net.shapes.enter(counter)
@@ -79,14 +82,16 @@ def _check_loop(net: NetworkBuilder, params: Any, count: Value | None) -> None:
     condition, body = params.conditionNetwork.layers, params.bodyNetwork.layers
     if condition and not params.conditionVar:
         raise ProgramError(f"{net.origin}: conditionVar is empty; expected the name of a blob that conditionNetwork writes")
-    if count is not None or params.maxLoopIterations:
+    limit = params.maxLoopIterations
+    if count is not None or 0 < limit <= _MOST_ITERATIONS:
         return
-    if not params.conditionVar:
-        raise ProgramError(f"{net.origin}: maxLoopIterations is 0; expected 1 or more, an input, or a conditionNetwork")
-    if never_ends(condition, body, params.conditionVar):
+    if not params.conditionVar and not (limit and may_break(body)):
+        expected = f"expected 1 to {_MOST_ITERATIONS}, an input, or a conditionNetwork"
+        raise ProgramError(f"{net.origin}: maxLoopIterations is {limit}; {expected}")
+    if params.conditionVar and never_ends(condition, body, params.conditionVar):
         raise ProgramError(
-            f"{net.origin} never ends once it has begun: maxLoopIterations is 0, bodyNetwork has no loopBreak, and neither network changes"
-            f" what {params.conditionVar!r}, the conditionVar, is computed from"
+            f"{net.origin} never ends once it has begun: maxLoopIterations is {limit}, bodyNetwork has no loopBreak, and neither network"
+            f" changes what {params.conditionVar!r}, the conditionVar, is computed from"
         )
 
 
