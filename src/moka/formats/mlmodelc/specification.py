@@ -17,6 +17,7 @@ from moka.formats import schema
 from moka.formats.espresso import read_network
 from moka.formats.files import read_bytes
 from moka.formats.mil_text import parse_program
+from moka.formats.mil_text.printer import BUILD_INFO
 from moka.formats.mlmodel import parse_specification
 from moka.formats.mlmodelc.coremldata import (
     PIPELINES,
@@ -73,13 +74,14 @@ def _program(folder: CompiledFolder, specification: Any) -> None:
 
 
 def _drop_compiler(program: Any) -> None:
-    """Takes out of a program's ``buildInfo`` what the compiler added to it."""
-    if "buildInfo" not in program.attributes:
+    """Takes out of a program's ``buildInfo`` what the compiler added, and the whole attribute where nothing is left."""
+    if BUILD_INFO not in program.attributes:
         return
-    pairs = program.attributes["buildInfo"].immediateValue.dictionary.values
-    kept = [pair for pair in pairs if not _names_compiler(pair.key)]
-    if len(kept) < len(pairs):
-        kept = [type(pair).FromString(pair.SerializeToString()) for pair in kept]
+    pairs = program.attributes[BUILD_INFO].immediateValue.dictionary.values
+    kept = [type(pair).FromString(pair.SerializeToString()) for pair in pairs if not _names_compiler(pair.key)]
+    if not kept:
+        del program.attributes[BUILD_INFO]
+    elif len(kept) < len(pairs):
         del pairs[:]
         pairs.extend(kept)
 
