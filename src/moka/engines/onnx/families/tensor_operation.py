@@ -123,13 +123,9 @@ def pad(g: Graph, x: Operand, *, pad: tuple[int, ...] | Operand, mode: str, cons
         pairs = g.node("Reshape", g.cast(pad, np.int64), g.ints([-1, 2]))
         amounts = g.node("Reshape", g.node("Transpose", pairs, perm=[1, 0]), g.ints([-1]))
         axes = g.ints(range(x.rank - pad.size(0) // 2, x.rank))
-    else:
-        first = x.rank - len(pad) // 2
-        chosen = [axis for axis in range(len(pad) // 2) if pad[2 * axis] or pad[2 * axis + 1]]
-        if not chosen:
-            return g.node("Identity", x)
-        amounts = g.ints([pad[2 * axis] for axis in chosen] + [pad[2 * axis + 1] for axis in chosen])
-        axes = g.ints(first + axis for axis in chosen)
+    else:  # for every axis: with fewer, ONNX Runtime 1.32 goes wrong where it moves a transposition across the padding
+        none = [0] * (x.rank - len(pad) // 2)
+        amounts, axes = g.ints([*none, *pad[::2], *none, *pad[1::2]]), None
     value = g.constant(np.array(constant_val, x.dtype)) if mode == "constant" else None
     return g.node("Pad", x, amounts, value, axes, mode=_PAD_MODES[mode])
 
