@@ -1,15 +1,7 @@
-"""Translations of layers, one file a family; importing this enters them all into the table."""
+"""Translations of layers, one file a family. Each module enters its layers on import."""
 
-from moka.compiler.espresso.layers import (
-    activation,
-    convolution,
-    elementwise,
-    inner_product,
-    joining,
-    normalization,
-    pooling,
-    shape,
-    slicing,
-)
+import importlib
+import pkgutil
 
-__all__ = ["activation", "convolution", "elementwise", "inner_product", "joining", "normalization", "pooling", "shape", "slicing"]
+for _family in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_family.name}")

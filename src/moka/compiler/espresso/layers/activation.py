@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from moka.compiler.espresso.numbers import number
-from moka.compiler.espresso.registry import Attributes, LayerContext, layer
+from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
 from moka.errors import UnsupportedError
 
 __all__ = ["activation", "erf", "gelu", "softmax", "softmax_nd"]
-
-_LISTED = "public list of compiled layers"
 
 _MODES: dict[str, tuple[int, tuple[str, ...]]] = {
     "ReLU": (0, ()),
@@ -35,7 +33,7 @@ _GELU_MODES = {0: 19, 1: 21, 2: 22}
     "activation",
     to="activation",
     verified=6,
-    seen=f"3 compiled networks, {_LISTED}",
+    seen=f"3 compiled networks, {LISTED}",
     scope="ReLU, leaky ReLU, linear, hard sigmoid in pairs; sigmoid in a compiled network; tanh, scaled tanh, ELU, thresholded ReLU, "
     "softplus and softsign in the list",
 )
@@ -51,12 +49,12 @@ def activation(net: LayerContext, params: Any) -> Attributes:
     return {"mode": mode, **{name: value for name, value in values.items() if value != 1}}
 
 
-@layer("gelu", to="activation", seen=_LISTED)
+@layer("gelu", to="activation", seen=LISTED)
 def gelu(net: LayerContext, params: Any) -> Attributes:
     return {"mode": _GELU_MODES[params.mode]}
 
 
-@layer("erf", to="activation", seen=_LISTED)
+@layer("erf", to="activation", seen=LISTED)
 def erf(net: LayerContext, params: Any) -> Attributes:
     return {"mode": 20}
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from moka.compiler.espresso.numbers import number
-from moka.compiler.espresso.registry import Attributes, LayerContext, layer
+from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
 from moka.errors import UnsupportedError
 
 __all__ = ["binary", "broadcastable", "clip", "extreme", "unary", "unary_math"]
-
-_LISTED = "public list of compiled layers"
 
 _BINARY = {"add": 0, "multiply": 1, "min": 22, "max": 23}
 
@@ -46,19 +44,19 @@ def binary(net: LayerContext, params: Any) -> Attributes:
     return _operation(_BINARY[net.node.kind], params.alpha if alone else 1)
 
 
-@layer("min", "max", to="elementwise", seen=_LISTED, scope="two inputs")
+@layer("min", "max", to="elementwise", seen=LISTED, scope="two inputs")
 def extreme(net: LayerContext, params: Any) -> Attributes:
     net.guess_unless(len(net.node.inputs) == 2, "another number of inputs than two")
     return _operation(_BINARY[net.node.kind])
 
 
-@layer(*_BROADCASTABLE, to="elementwise", seen=f"2 compiled networks, {_LISTED}")
+@layer(*_BROADCASTABLE, to="elementwise", seen=f"{LISTED}; 2 compiled networks subtract and multiply")
 def broadcastable(net: LayerContext, params: Any) -> Attributes:
     """The same operations, with blobs of other shapes."""
     return {**_operation(_BROADCASTABLE[net.node.kind]), "nd_mode": True}
 
 
-@layer("unary", to="elementwise", verified=2, seen=f"1 compiled network, {_LISTED}", scope="scale 1, shift 0, epsilon 1e-6, no power")
+@layer("unary", to="elementwise", verified=2, seen=f"1 compiled network, {LISTED}", scope="scale 1, shift 0, epsilon 1e-6, no power")
 def unary(net: LayerContext, params: Any) -> Attributes:
     """Exponential, inverse and threshold are in pairs, the others in the list."""
     kind = params.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[params.type].name
@@ -74,7 +72,7 @@ def unary(net: LayerContext, params: Any) -> Attributes:
     return {**attributes, "eps": number(params.epsilon)}
 
 
-@layer(*_MATH, to="elementwise", seen=_LISTED)
+@layer(*_MATH, to="elementwise", seen=LISTED)
 def unary_math(net: LayerContext, params: Any) -> Attributes:
     return _operation(_MATH[net.node.kind])
 

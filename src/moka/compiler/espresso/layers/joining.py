@@ -12,7 +12,7 @@ _SPLIT_ENTRIES = 128
 """A compiled split has this many starts, zeros where the parts are of one size."""
 
 
-@layer("concat", to="concat", verified=1, scope="blobs of five axes")
+@layer("concat", to="concat", verified=1, seen="2 compiled networks", scope="blobs of five axes")
 def concat(net: LayerContext, params: Any) -> Attributes:
     """Along channels, or along the sequence."""
     if params.sequenceConcat:

@@ -18,7 +18,7 @@ _COUNTED, _WITH_LAST_PIXEL = 0, 2
 """``top_shape_style``: windows that fit, or with one more for what they leave."""
 
 
-@layer("pooling", to="pool", verified=3, seen="4 compiled networks", scope="explicit padding, global pooling, and the last pixel included")
+@layer("pooling", to="pool", verified=3, seen="7 compiled networks", scope="explicit padding, global pooling, and the last pixel included")
 def pooling(net: LayerContext, params: Any) -> Attributes:
     """Of a global one the window is the whole image."""
     where = str(net.node)

@@ -7,7 +7,7 @@ from typing import Any
 from moka.compiler.espresso.layers._axes import by_axis, permutation
 from moka.compiler.espresso.layers._windows import borders
 from moka.compiler.espresso.numbers import number
-from moka.compiler.espresso.registry import Attributes, LayerContext, layer
+from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
 from moka.compiler.espresso.weights import constant
 
 __all__ = [
@@ -27,6 +27,7 @@ _KEPT = 0
 """Size of a reshaped axis that stays."""
 
 _PAD_ENTRIES = 64
+"""A compiled padding has this many amounts, two for each axis."""
 
 
 @layer("reshape", to="reshape", verified=1, seen="1 compiled network", scope="four sizes, sequence to width")
@@ -102,7 +103,7 @@ def constant_pad(net: LayerContext, params: Any) -> Attributes:
     return {"nd_mode": True, "value": number(params.value), **{f"pads_{index}": amount for index, amount in enumerate(padded)}}
 
 
-@layer("padding", to="general_padding")
+@layer("padding", to="general_padding", seen=f"2 compiled networks of 2019, {LISTED}", scope="zeros in the networks, the rest in the list")
 def padding(net: LayerContext, params: Any) -> Attributes:
     """One that no convolution took."""
     kinds = {"constant": 0, "reflection": 1, "replication": 2}

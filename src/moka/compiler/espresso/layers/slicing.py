@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moka.compiler.espresso.layers._axes import CHANNEL, NAMES
-from moka.compiler.espresso.registry import Attributes, LayerContext, layer
+from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
 from moka.errors import UnsupportedError
 
 __all__ = ["reduce", "slice_", "slice_static"]
@@ -54,7 +54,7 @@ def _by_front(field: str, values: Sequence[Any], rest: int) -> Attributes:
     "reduce",
     to="reduce",
     verified=1,
-    seen="public list of compiled layers",
+    seen=LISTED,
     scope="channels; the sum is in a pair, other modes in the list",
 )
 def reduce(net: LayerContext, params: Any) -> Attributes:
