@@ -41,7 +41,7 @@ def crop_resize(
     seen = g.node("And", g.node("Unsqueeze", inside[0], g.ints([-1])), g.node("Unsqueeze", inside[1], g.ints([-2])))
     result = g.node("Where", g.node("Unsqueeze", seen, g.ints([-1])), samples, g.constant(pad_value, np.float32), dtype=np.float32)
     rank = 4 if roi is None else 5
-    return transpose(g, Operand(result.name, result.dtype, (None,) * rank), [*range(rank - 3), rank - 1, rank - 3, rank - 2])
+    return transpose(g, result, [*range(rank - 3), rank - 1, rank - 3, rank - 2])
 
 
 def _boxes(g: Graph, x: Operand, roi: Operand | None, boxes: Operand | None, box_indices: Operand | None) -> tuple[Operand, Operand]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from moka.engines.onnx.families._nodes import reshape, transpose
@@ -40,7 +42,10 @@ def resample(
         points = g.node("Round", points)
     places = g.node("Sub", g.node("Mul", points, 2 / sizes), (1 - 1 / sizes).astype(np.float32))
     constant = padding_mode == "constant"
-    options = {"mode": "linear" if sampling_mode == "bilinear" else "nearest", "padding_mode": "zeros" if constant else "border"}
+    options: dict[str, Any] = {
+        "mode": "linear" if sampling_mode == "bilinear" else "nearest",
+        "padding_mode": "zeros" if constant else "border",
+    }
     result = g.node("GridSample", wide, places, align_corners=0, **options)
     if not constant or padding_value == 0:
         return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from moka.engines.onnx.registry import lowers
 from moka.ops._sampling import grid, picked
 from moka.ops.table import Ints
 
-_LINEAR = {
+_LINEAR: dict[str, dict[str, Any]] = {
     "STRICT_ALIGN_CORNERS": {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
     "ALIGN_CORNERS": {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
     "UNALIGN_CORNERS": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
@@ -22,8 +23,8 @@ _LINEAR = {
 }
 """Attributes of Resize for the sampling modes that ONNX has too; ALIGN_CORNERS differs for a single sample."""
 
-_REPEATED = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-_CENTERS = {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}
+_REPEATED: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+_CENTERS: dict[str, Any] = {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_ceil"}
 
 
 @lowers("upsample_nearest_neighbor")
@@ -135,7 +136,7 @@ def _as_images(g: Graph, x: Operand, function: Callable[[Operand], Operand]) -> 
     return function(x) if x.rank == 4 else squeeze(g, function(unsqueeze(g, x, 0)), 0)
 
 
-def _scale(g: Graph, x: Operand, factors: Sequence[float], attributes: dict[str, str]) -> Operand:
+def _scale(g: Graph, x: Operand, factors: Sequence[float], attributes: dict[str, Any]) -> Operand:
     """Resize by whole factors of the last two axes.
 
     Raises:
