@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moka import bridge, cache
+    from moka.compiler.cache import compile_model
     from moka.compiler.compile import compile
     from moka.compiler.decompile import decompile
     from moka.errors import (
@@ -57,6 +58,7 @@ __all__ = [
     "bridge",
     "cache",
     "compile",
+    "compile_model",
     "custom_layer",
     "decompile",
     "inspect",
@@ -78,6 +80,7 @@ _HOMES = {
     "Problem": "moka.models.validate",
     "UpdateResult": "moka.models.update",
     "compile": "moka.compiler.compile",
+    "compile_model": "moka.compiler.cache",
     "custom_layer": "moka.ops.custom",
     "decompile": "moka.compiler.decompile",
     "inspect": "moka.models.summary",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moka.compiler.compilation import Compilation, Compiled
-from moka.compiler.espresso import NetworkDetails, compile_network
 from moka.compiler.output_order import output_order
 from moka.formats.mlmodelc.analytics import file_hash
 from moka.formats.mlmodelc.coremldata import ClassLabels, NetworkBody
 from moka.formats.source import ModelSource
+
+if TYPE_CHECKING:
+    from moka.compiler.espresso import NetworkDetails
 
 __all__ = ["compile_network_model"]
 
@@ -24,6 +26,8 @@ _HASHES = {
 
 def compile_network_model(source: ModelSource, folder: Path, compilation: Compilation) -> Compiled:
     """Writes the files of a network other than the root file."""
+    from moka.compiler.espresso import compile_network  # takes seconds to import, for it runs kernels; other kinds of model do without
+
     version = compilation.version(source, "generic")
     message = getattr(source.specification, source.specification.WhichOneof("Type"))
     if message.HasField("updateParams"):

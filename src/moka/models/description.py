@@ -80,4 +80,6 @@ def _function(message: Any, name: str) -> FunctionDescription:
 
 
 def _metadata(message: Any) -> Metadata:
-    return Metadata(message.shortDescription, message.versionString, message.author, message.license, dict(message.userDefined))
+    return Metadata(
+        message.shortDescription, message.versionString, message.author, message.license, dict(sorted(message.userDefined.items()))
+    )
