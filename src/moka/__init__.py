@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from moka.models.extractors import register_feature_extractor
     from moka.models.metadata import metadata
     from moka.models.model import Model, ModelState, load
+    from moka.models.plans import device_names, load_plan, plan
     from moka.models.summary import ModelSummary, inspect
     from moka.models.update import EpochMetrics, UpdateResult
     from moka.models.validate import Problem, validate
     from moka.models.values import random_inputs, read_inputs, read_value, write_value
     from moka.ops.custom import custom_layer
+    from moka.planning.plan import Plan
 
 __version__ = "0.1.0"
 
@@ -49,6 +51,7 @@ __all__ = [
     "ModelState",
     "ModelSummary",
     "MokaError",
+    "Plan",
     "Problem",
     "ProgramError",
     "UnknownOperationError",
@@ -61,9 +64,12 @@ __all__ = [
     "compile_model",
     "custom_layer",
     "decompile",
+    "device_names",
     "inspect",
     "load",
+    "load_plan",
     "metadata",
+    "plan",
     "random_inputs",
     "read_inputs",
     "read_value",
@@ -77,15 +83,19 @@ _HOMES = {
     "Model": "moka.models.model",
     "ModelState": "moka.models.model",
     "ModelSummary": "moka.models.summary",
+    "Plan": "moka.planning.plan",
     "Problem": "moka.models.validate",
     "UpdateResult": "moka.models.update",
     "compile": "moka.compiler.compile",
     "compile_model": "moka.compiler.cache",
     "custom_layer": "moka.ops.custom",
     "decompile": "moka.compiler.decompile",
+    "device_names": "moka.models.plans",
     "inspect": "moka.models.summary",
     "load": "moka.models.model",
+    "load_plan": "moka.models.plans",
     "metadata": "moka.models.metadata",
+    "plan": "moka.models.plans",
     "random_inputs": "moka.models.values",
     "read_inputs": "moka.models.values",
     "read_value": "moka.models.values",

@@ -20,6 +20,7 @@ from moka.models.kinds import model_class
 
 if TYPE_CHECKING:
     from moka.models.update import EpochMetrics, UpdateResult
+    from moka.planning.plan import Plan
 
 __all__ = ["ComputeUnits", "Model", "ModelState", "load"]
 
@@ -174,6 +175,20 @@ class Model(ABC):
             ProgramError: the model's update parameters break a rule.
         """
         raise UnsupportedError(f"{self.path}: models of kind {self.kind} are not updatable")
+
+    def plan(
+        self,
+        device: str | None = None,
+        *,
+        compute_units: ComputeUnits | Any = None,
+        measure: bool = False,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        pins: Plan | Mapping[str, tuple[str, str]] | None = None,
+    ) -> Plan:
+        """Which operation runs where, why, and at what cost: on this machine, or modelled for another device; see `moka.plan`."""
+        from moka.models.plans import plan
+
+        return plan(self, device, compute_units=compute_units, measure=measure, shapes=shapes, pins=pins)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as it is, with what it learned: a ``.mlmodel`` file, or an ``.mlpackage`` by that suffix.

@@ -39,7 +39,8 @@ class ShapeInference:
         """What is known of an argument: a tensor, on the meta device unless its content is known."""
         if isinstance(argument, Value):
             return self._tensors.get(argument)
-        return torch.as_tensor(np.asarray(argument.value))
+        array = np.asarray(argument.value)
+        return torch.as_tensor(array if array.flags.writeable else array.copy())
 
     def concrete(self, argument: Argument) -> torch.Tensor | None:
         """The content of an argument, if it is known."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from moka.ir.program import Function, Operation, Value
 from moka.ir.types import TensorType
-from moka.planning.devices import Speed
+from moka.planning.devices import Speed, handover_seconds
 from moka.planning.sizes import Sizes
 
 __all__ = ["Crossing", "Place", "move_seconds"]
@@ -31,8 +31,10 @@ class Crossing:
 
 def move_seconds(places: Sequence[Place], before: int | None, after: int | None, count: int, values: int = 1) -> float:
     """Seconds for values of ``count`` bytes in all from one candidate to another; through the host where neither is on it."""
-    if before == after or (before is not None and after is not None and places[before][0] == places[after][0]):
+    if before == after:
         return 0.0
+    if before is not None and after is not None and places[before][0] == places[after][0]:
+        return handover_seconds(count, values)
     return sum(places[place][1].transfer_seconds(count, values) for place in (before, after) if place is not None)
 
 

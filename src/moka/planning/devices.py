@@ -12,7 +12,10 @@ from moka.errors import InputError
 from moka.planning.cost import Work
 from moka.planning.tables import Figure, figure, table
 
-__all__ = ["Chip", "Speed", "accelerators", "apple_chip", "apple_names", "coreml_speed", "device_names", "engine_speed", "processor_speed"]
+__all__ = [
+    "Chip", "Speed", "accelerators", "apple_chip", "apple_names", "coreml_speed", "device_names", "engine_speed", "handover_seconds",
+    "processor_speed",
+]  # fmt: skip
 
 _FAMILIES = ("convolution", "depthwise", "product", "recurrent", "elementwise")
 _WIDE = {"fp16": "fp32", "bf16": "fp32"}
@@ -134,6 +137,12 @@ def engine_speed(engine: str, name: str, kind: str) -> Speed:
     peak = {key: item.value for key, item in found.items()}
     peak.setdefault("fp32", peak["fp16"])
     return _speed(f"{engine}-{kind}", peak, bandwidth.value, bandwidth.value, {}, (*found.values(), bandwidth))
+
+
+def handover_seconds(count: int, values: int) -> float:
+    """How long values of ``count`` bytes in all take from one engine to another on the same device."""
+    entry = table("devices")["handover"]
+    return float(count / entry["rate"]["value"] + values * entry["latency"]["value"])
 
 
 def _by_length(rows: Mapping[str, Any]) -> list[str]:

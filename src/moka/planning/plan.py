@@ -13,7 +13,7 @@ from moka.planning.records import decode, encode
 from moka.planning.rules import Reason
 from moka.planning.tables import Figure
 
-__all__ = ["Estimate", "LayerPlacement", "Missing", "Option", "Placement", "Plan", "SegmentPlan", "Transfer"]
+__all__ = ["Alternative", "Estimate", "LayerPlacement", "Missing", "Option", "Placement", "Plan", "SegmentPlan", "Transfer"]
 
 FORMAT = "moka plan"
 VERSION = 1
@@ -130,6 +130,24 @@ class Estimate:
     how: str
 
 
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A way to run the whole function that was timed on this machine.
+
+    Attributes:
+        engine, device: what ran all that it can run; PyTorch on the CPU ran the rest.
+        estimated: what it was estimated to take, in seconds.
+        measured: what it took; None where it failed.
+        failure: why, then.
+    """
+
+    engine: str
+    device: str
+    estimated: float
+    measured: float | None
+    failure: str = ""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Where every operation of a function runs; printing it shows a table.
@@ -146,6 +164,7 @@ class Plan:
         exact: whether every size is known; else arithmetic, bytes and times are lower bounds.
         measured: whether the times were measured on this machine.
         pinned: whether placements were given and not chosen.
+        alternatives: what was timed, for a measured plan.
         missing: engines that could be used if they were installed.
         notes: on the model as a whole.
         figures: the numbers that the estimate stands on.
@@ -164,6 +183,7 @@ class Plan:
     exact: bool = True
     measured: bool = False
     pinned: bool = False
+    alternatives: tuple[Alternative, ...] = ()
     missing: tuple[Missing, ...] = ()
     notes: tuple[Reason, ...] = ()
     figures: tuple[Figure, ...] = field(default=(), repr=False)
@@ -248,11 +268,6 @@ class Plan:
             raise InputError(
                 f"the plan is one of {self.model} (function {self.function!r}) as it was then: the program has other operations now"
             )
-
-    def with_measured(self, seconds: Mapping[int, float], estimate: Estimate) -> Plan:
-        """The plan with times that segments, by their place, took on this machine."""
-        segments = tuple(replace(segment, measured=seconds.get(index)) for index, segment in enumerate(self.segments))
-        return replace(self, segments=segments, estimate=estimate, measured=True)
 
     def __str__(self) -> str:
         from moka.planning.render import plan_text

@@ -89,6 +89,8 @@ def sections(plan: Plan) -> Iterator[Section]:
     for title, rows in (("Can't run there", _refusals(plan)), ("To be watched", _warnings(plan))):
         if rows:
             yield Section(title, ("where", "operations", "why", "source", "what would change it"), tuple(rows))
+    if plan.alternatives:
+        yield _alternative_section(plan)
     if plan.missing:
         rows = [(item.engine, ", ".join(map(device_name, item.devices)), item.install) for item in plan.missing]
         yield Section("Engines that are not installed", ("engine", "for", "to install it"), tuple(rows))
@@ -160,6 +162,16 @@ def _kind_section(plan: Plan) -> Section:
     )
     columns = ("type", "count", "runs on", "time", "share", "arithmetic", "weights")
     return Section("Operations by type", columns, rows, ("count", "time", "share", "arithmetic", "weights"))
+
+
+def _alternative_section(plan: Plan) -> Section:
+    columns = ("runs what it can", "measured", "estimated", "estimate / measured")
+    rows = []
+    for item in plan.alternatives:
+        measured = item.failure if item.measured is None else _time(item.measured)
+        ratio = f"{item.estimated / item.measured:.2f}" if item.measured else ""
+        rows.append((_place(item.engine, item.device), measured, _time(item.estimated), ratio))
+    return Section("Measured alternatives", columns, tuple(rows), columns[1:])
 
 
 def _refusals(plan: Plan) -> list[tuple[str, ...]]:
