@@ -12,8 +12,8 @@ from moka.compiler.targets import check_target
 from moka.errors import InputError
 from moka.formats.files import replacing_folder
 from moka.formats.mlmodelc.analytics import file_hash
-from moka.formats.mlmodelc.folder import METADATA_FILE, is_compiled
-from moka.formats.source import ModelSource, open_source
+from moka.formats.mlmodelc.folder import METADATA_FILE
+from moka.formats.source import ModelSource, is_package, open_source
 from moka.models.metadata import model_metadata
 
 __all__ = ["SUFFIX", "UNVERIFIED_KEY", "compile", "compile_into"]
@@ -56,7 +56,7 @@ def compile(
         InputError: the model is compiled already, or an argument has a value that is none of those allowed.
     """
     path = Path(model)
-    if is_compiled(path) and path.suffix == SUFFIX:
+    if path.is_dir() and not is_package(path):
         raise InputError(f"{path}: is compiled already; compile an .mlmodel or .mlpackage, or get one back with decompile")
     source = open_source(path)
     check_target(source, platform, deployment_target, container)
