@@ -42,7 +42,7 @@ def read_network(folder: Path, description: Any = None) -> Any:
     _check_order(compiled, inputs)
     message.arrayInputShapeMapping = int(_own_rank([name for name in inputs if name not in images] or inputs, shapes))
     message.imageInputShapeMapping = int(_own_rank(images or inputs, shapes))
-    read_preprocessing(folder, net, shapes, message)
+    read_preprocessing(folder, net, shapes, _colors(description), message)
     for layer in compiled:
         _read_layer(layer)
     return message
@@ -85,6 +85,13 @@ def _inputs(compiled: Sequence[CompiledLayer], net: Net, description: Any) -> tu
         written.update(layer.outputs)
     transformed = net.get("transform_params") or {}
     return list(read), [name for name in read if name in transformed]
+
+
+def _colors(description: Any) -> dict[str, str]:
+    """The order of colors of each image that a description has."""
+    features = [] if description is None else [feature for feature in description.input if feature.type.HasField("imageType")]
+    names = {feature.name: feature.type.imageType for feature in features}
+    return {name: image.ColorSpace.Name(image.colorSpace) for name, image in names.items()}
 
 
 def _own_rank(names: Sequence[str], shapes: dict[str, BlobShape]) -> bool:

@@ -26,6 +26,7 @@ _COMMON = frozenset({"attributes", "bottom", "name", "top", "type"})
 _FIVE = ("seq", "n", "k", "h", "w")
 """A blob's axes from the outermost to the innermost; ``seq`` is left out of files where it is 1."""
 _LARGEST = 2**31 - 1
+_LARGEST_FLOAT = 3.4028234663852886e38
 
 LayerReader: TypeAlias = "Callable[[CompiledLayer], None]"
 R = TypeVar("R", bound=LayerReader)
@@ -93,9 +94,9 @@ class CompiledLayer:
         self.network = network
         self.name: str = content["name"]
         self.type: str = content["type"]
-        self.inputs = _names(content.get("bottom", ""))
-        self.outputs = _names(content.get("top", ""))
         self._content = content
+        self.inputs = self._names("bottom")
+        self.outputs = self._names("top")
         self._taken: set[str] = set()
         self._weights = self._weight_table()
 
@@ -111,6 +112,13 @@ class CompiledLayer:
     def unknown(self, attribute: str, found: object, known: str) -> UnsupportedError:
         """The error for what may be right but is of no known meaning."""
         return UnsupportedError(f"{self.where}: {attribute} is {found!r:.80}; known is {known}")
+
+    def _names(self, attribute: str) -> list[str]:
+        text = self._content.get(attribute, "")
+        names: list[str] = text.split(",") if text else []
+        if not all(names) or (attribute == "top" and not names):
+            raise self.refuse(attribute, f"found {text!r:.80}, expected names of blobs, joined by commas")
+        return names
 
     # Attributes
 
@@ -141,7 +149,7 @@ class CompiledLayer:
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number of single precision."""
         value = self._take(name, default)
-        if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > 3.5e38:
+        if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _LARGEST_FLOAT:
             raise self.refuse(name, f"found {value!r:.80}, expected a finite number")
         return float(value)
 
@@ -178,6 +186,11 @@ class CompiledLayer:
         """Checks how many blobs are read."""
         if len(self.inputs) not in counts:
             raise self.refuse("bottom", f"has {len(self.inputs)} blobs, expected {' or '.join(map(str, counts))}")
+
+    def expect_some_inputs(self) -> None:
+        """Checks that blobs are read."""
+        if not self.inputs:
+            raise self.refuse("bottom", "has no blobs, expected one or more")
 
     def expect_outputs(self, count: int = 1) -> None:
         """Checks how many blobs are written."""
@@ -274,7 +287,3 @@ class CompiledLayer:
         extra = set(self._content.get("attributes") or {}) - {"is_output"}
         if extra:
             raise self.unknown("attributes", sorted(extra)[0], "is_output")
-
-
-def _names(text: str) -> list[str]:
-    return text.split(",") if text else []

@@ -13,7 +13,8 @@ _CHANNEL = -3
 @reads("concat")
 def _concat(layer: CompiledLayer) -> None:
     """Along the channels; an axis that is stated is believed where the shapes say so too."""
-    layer.expect_inputs(*range(1, len(layer.inputs) + 1))
+    layer.expect_some_inputs()
+    layer.expect_outputs()
     if layer.has("axis"):
         stated = layer.integer("axis", low=-5, high=4)
         if not _joins(layer, _CHANNEL):
@@ -23,12 +24,15 @@ def _concat(layer: CompiledLayer) -> None:
 
 @reads("sequence_concat")
 def _sequence_concat(layer: CompiledLayer) -> None:
+    layer.expect_some_inputs()
     layer.only("simple_concat", 1, default=1)
     layer.add("concat").sequenceConcat = True
 
 
 @reads("general_concat")
 def _concat_nd(layer: CompiledLayer) -> None:
+    layer.expect_some_inputs()
+    layer.expect_outputs()
     rank = len(layer.shape(layer.outputs[0]))
     axis = layer.integer("axis", low=-rank, high=rank - 1)
     layer.only("nd_mode", 0, 1)
@@ -51,20 +55,22 @@ def _joins(layer: CompiledLayer, axis: int) -> bool:
 
 @reads("stack_nd")
 def _stack(layer: CompiledLayer) -> None:
+    layer.expect_some_inputs()
+    layer.expect_outputs()
     rank = len(layer.shape(layer.outputs[0]))
     layer.add("stack").axis = layer.integer("nd_axis", low=-rank, high=rank - 1)
 
 
 @reads("split_nd")
 def _split(layer: CompiledLayer) -> None:
-    """Into as many parts as there are results, of the sizes that they have."""
+    """Into as many parts as there are results, of the sizes that they have; where parts begin need not be stated, nor the end."""
     layer.expect_inputs(1)
     shape = layer.shape(layer.inputs[0])
     axis = layer.integer("nd_axis", low=-len(shape), high=len(shape) - 1)
     sizes = [_size_along(layer, blob, axis, len(shape)) for blob in layer.outputs]
-    starts = [sum(sizes[:index]) for index in range(len(sizes))]
-    begins = layer.numbered("begin", len(sizes), low=0) if layer.has("begin_0") else [0] * len(sizes)
-    if (any(begins) and begins != starts) or sum(sizes) != shape[axis]:
+    starts = [sum(sizes[:index]) for index in range(len(sizes) + 1)]
+    begins = layer.numbered("begin", len(starts), low=0) if layer.has("begin_0") else [0]
+    if (any(begins) and begins not in (starts, [*starts[:-1], 0])) or starts[-1] != shape[axis]:
         raise layer.unknown("begin_0 ...", begins, f"0, or {starts}, for parts of {sizes} along an axis of {shape[axis]}")
     equal = len(set(sizes)) == 1
     if equal and axis % len(shape) == len(shape) + _CHANNEL and not layer.exact(layer.inputs[0]):

@@ -16,7 +16,7 @@ def _slice(layer: CompiledLayer) -> None:
     layer.expect_inputs(1)
     params = layer.add("slice")
     params.axis = params.SliceAxis.Value(layer.choice("axis", _SLICE_AXES))
-    params.startIndex = layer.integer("start", 0)
+    params.startIndex = layer.integer("start", 0, low=-_LARGEST)
     params.endIndex = layer.integer("end", low=-_LARGEST)
     params.stride = layer.integer("stride", 1, low=1)
 
