@@ -82,6 +82,28 @@ def test_several_outputs_come_as_a_tuple_or_by_name(tmp_path: Path) -> None:
         assert model.predict({"text": "four"}) == {"size": 4, "share": 0.5}
 
 
+def test_confidence_thresholds_are_chosen_on_the_curves_of_the_file(tmp_path: Path) -> None:
+    """A replacement that keeps the classes whose confidence reaches the threshold for a precision of 0.5."""
+    specification = transformer([("confidence", Array(2))], [("chosen", Array(2, 2))])
+    for thresholds in ([0.0, 0.1, 0.6], [0.2, 0.4, 0.5]):
+        curve = specification.classConfidenceThresholding.precisionRecallCurves.add()
+        curve.precisionValues.vector.extend([0.25, 0.5, 0.75])
+        curve.precisionConfidenceThresholds.vector.extend(thresholds)
+        curve.recallValues.vector.extend([0.5, 1.0])
+        curve.recallConfidenceThresholds.vector.extend([0.5, 0.0])
+    model = load(specification, tmp_path)
+    with pytest.raises(moka.UnsupportedError, match="the thresholds, which an app chooses on the precision-recall curves"):
+        model.predict({"confidence": [0.3, 0.3]})
+
+    def half(confidence: torch.Tensor, model: Any) -> torch.Tensor:
+        fields = ("precisionValues", "precisionConfidenceThresholds")
+        curves = [[curve[field]["vector"] for field in fields] for curve in model.settings["precisionRecallCurves"]]
+        return torch.stack([confidence, (confidence >= torch.tensor([np.interp(0.5, *curve) for curve in curves])).double()])
+
+    moka.register_feature_extractor("classConfidenceThresholding", half)
+    np.testing.assert_allclose(model.predict({"confidence": [0.3, 0.3]})["chosen"], [[0.3, 0.3], [1, 0]])
+
+
 def test_what_goes_wrong_in_a_replacement_is_an_execution_error(tmp_path: Path) -> None:
     specification = transformer([("x", Double())], [("y", Double())])
     specification.customModel.className = "Broken"

@@ -30,7 +30,7 @@ MISSING = {
     "wordEmbedding": "the code of Apple's Natural Language framework that reads its data",
     "visionFeaturePrint": "the network, which is part of Apple's operating systems",
     "audioFeaturePrint": "the network, which is part of Apple's operating systems",
-    "classConfidenceThresholding": "a description of what it computes: the format documents its precision-recall curves alone",
+    "classConfidenceThresholding": "the thresholds, which an app chooses on the precision-recall curves that the file holds",
     "customModel": "the app's own class that the file names",
     "serializedModel": "a description of the kind of model that the file holds as bytes",
 }
