@@ -74,7 +74,7 @@ def measured_plan(
     trials = tester.kept(plans, "alone")
     ratios = {key: _ratio(plan, trial.timing) for (key, plan), trial in zip(plans.items(), trials, strict=True) if trial.timing}
     usable = [_refused(option, trial) for option, trial in zip(options, trials, strict=True)]
-    scaled = dataclasses.replace(request, measured=ratios)
+    scaled = dataclasses.replace(request, measured=ratios, margin=0.05)
     mixed = make_plan(function, usable, scaled)
     (trial,) = tester.kept({("mixed", ""): mixed}, json.dumps(sorted(map(list, mixed.pins().items()))))
     timed = [(mixed, trial.timing), *((plans[trial.engine, trial.device], trial.timing) for trial in trials if not request.pins)]

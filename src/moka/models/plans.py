@@ -22,7 +22,7 @@ from moka.models.shapes import Shape
 from moka.planning.apple import apple_candidates, model_notes
 from moka.planning.arithmetic import is_stated
 from moka.planning.devices import accelerators, apple_chip, device_names, engine_speed, processor_speed
-from moka.planning.plan import Plan
+from moka.planning.plan import Estimate, Plan
 from moka.planning.planner import Candidate, Request, make_plan
 from moka.planning.rules import Reason
 from moka.planning.sizes import Sizes
@@ -133,7 +133,9 @@ def _pipeline_plan(model: PipelineModel, device: str | None, configuration: Conf
     """The plans of a pipeline's models; what passes between them has the shapes that they declare."""
     stages = {name: plan(stage, device, compute_units=configuration.compute_units, measure=measure) for name, stage in model.stages.items()}
     whole = _whole(model, device, configuration)
-    return dataclasses.replace(whole, notes=(), stages=stages)
+    times = [stage.estimate for stage in stages.values()]
+    sums = {name: sum(getattr(item, name) for item in times) for name in ("seconds", "low", "high")}
+    return dataclasses.replace(whole, notes=(), estimate=Estimate(**sums, how="the sum of the stages"), stages=stages)
 
 
 def _whole(model: Model, device: str | None, configuration: Configuration) -> Plan:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Chain", "shortest_path"]
+__all__ = ["Chain", "assign", "shortest_path"]
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,39 @@ class Chain:
     tied: frozenset[int] = frozenset()
 
 
-def shortest_path(chain: Chain) -> list[int] | None:
-    """The candidate of each operation, at the least cost in all; the earlier candidate where costs are equal. None if there is no way."""
+def assign(chain: Chain, margin: float = 0.0) -> list[int] | None:
+    """The candidate of each operation: those of the shortest path, or of a simpler plan that is nearly as good. None if there is no way.
+
+    Args:
+        margin: the share of its cost by which the shortest path must beat the best plan that has one candidate run all it can: a
+            difference smaller than the error of the costs is no reason for another segment.
+    """
+    best = shortest_path(chain)
+    plain = [found for candidate in range(len(chain.launch)) if (found := shortest_path(_mostly(chain, candidate))) is not None]
+    if best is None or not plain:
+        return None if best is None else best[1]
+    simple = min(plain, key=lambda found: found[0])
+    return simple[1] if simple[0] * (1 - margin) <= best[0] else best[1]
+
+
+def _mostly(chain: Chain, candidate: int) -> Chain:
+    """The chain with one candidate for all that it can run."""
+    costs = [
+        row if math.isinf(row[candidate]) else [cost if index == candidate else math.inf for index, cost in enumerate(row)]
+        for row in chain.costs
+    ]
+    return replace(chain, costs=costs)
+
+
+def shortest_path(chain: Chain) -> tuple[float, list[int]] | None:
+    """The least cost in all, and the candidate of each operation for it; the earlier one where costs are equal. None if there is no way."""
     candidates = range(len(chain.launch))
     best: tuple[float, list[int]] | None = None
     for choice in candidates if chain.tied else [None]:
         found = _path(chain, choice)
         if found is not None and (best is None or found[0] < best[0]):
             best = found
-    return None if best is None else best[1]
+    return best
 
 
 def _path(chain: Chain, choice: int | None) -> tuple[float, list[int]] | None:

@@ -274,10 +274,14 @@ class Plan:
 
         return plan_text(self)
 
-    def __rich__(self) -> Any:
+    def view(self, *, operations: bool = False, layers: bool = False) -> Any:
+        """The plan for a rich console, with a row for every operation, or for every layer of a network, if asked for."""
         from moka.planning.render import plan_table
 
-        return plan_table(self)
+        return plan_table(self, operations=operations, layers=layers)
+
+    def __rich__(self) -> Any:
+        return self.view()
 
 
 def _layer(layer: str, group: Iterable[Placement]) -> LayerPlacement:

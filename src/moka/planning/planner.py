@@ -13,7 +13,7 @@ from moka.ir.program import Function, Operation, Value
 from moka.ir.text import operation_text
 from moka.ir.types import StateType, TensorType
 from moka.planning.arithmetic import is_constant
-from moka.planning.assign import Chain, shortest_path
+from moka.planning.assign import Chain, assign
 from moka.planning.cost import Work, work
 from moka.planning.crossing import Crossing, move_seconds
 from moka.planning.devices import Speed
@@ -63,6 +63,7 @@ class Request:
         sizes: of the function's values.
         pins: (engine, device) of operations by name, which then is not chosen.
         missing, notes: see `Plan`.
+        margin: the share of the time by which a mixture of engines must beat one of them that runs all it can.
         measured: for each candidate, what an operation's estimated time is multiplied with, by measurement.
     """
 
@@ -74,6 +75,7 @@ class Request:
     pins: Pins = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
     notes: tuple[Reason, ...] = ()
+    margin: float = 0.15
     measured: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
@@ -153,7 +155,8 @@ class _Planner:
         ties = frozenset(index for index, operation in enumerate(possible) if _is_tied(operation))
         launches = [candidate.speed.launch for candidate in self.candidates]
         crossing = Crossing(self.function, possible, self.devices, self.sizes)
-        path = shortest_path(Chain([self._costs(operation) for operation in possible], launches, crossing.seconds, ties))
+        chain = Chain([self._costs(operation) for operation in possible], launches, crossing.seconds, ties)
+        path = assign(chain, self.request.margin)
         if path is None:  # no candidate has all that share a state: each goes where it is fastest
             path = [min(range(len(self.candidates)), key=self._costs(operation).__getitem__) for operation in possible]
         return dict.fromkeys(self.operations, None) | dict(zip(possible, path, strict=True))

@@ -37,17 +37,19 @@ def plan_text(plan: Plan) -> str:
     return "\n\n".join(parts)
 
 
-def plan_table(plan: Plan) -> RenderableType:
-    """The plan for a rich console."""
+def plan_table(plan: Plan, *, operations: bool = False, layers: bool = False) -> RenderableType:
+    """The plan for a rich console; with every operation, or every layer of a network, if asked for."""
     from rich.console import Group
     from rich.text import Text
 
     title, *rest = headlines(plan)
     parts: list[RenderableType] = [Text(title, "bold"), *map(Text, rest)]
-    for section in sections(plan):
+    more = [operation_section(plan)] if operations and plan.placements else []
+    more += [layer_section(plan)] if layers and plan.layers() else []
+    for section in (*sections(plan), *more):
         parts += [Text(), Text(section.title, "bold"), rich_table(section)]
     for name, stage in plan.stages.items():
-        parts += [Text(), Text(f"Stage {name}", "bold"), plan_table(stage)]
+        parts += [Text(), Text(f"Stage {name}", "bold"), plan_table(stage, operations=operations, layers=layers)]
     return Group(*parts)
 
 
@@ -69,7 +71,8 @@ def headlines(plan: Plan) -> list[str]:
     kind = "modelled plan" if plan.modelled else "pinned plan" if plan.pinned else "plan"
     lines = [f"{plan.model}, function {plan.function}: {kind} for {plan.device}, compute units {plan.compute_units}"]
     if not plan.placements:
-        return [*lines, *map(str, plan.notes)]
+        times = [f"{_time(plan.estimate.seconds)} expected in all stages that are estimated"] if plan.estimate.seconds else []
+        return [*lines, *times, *map(str, plan.notes)]
     totals, count = plan.totals(), len(plan.own_placements)
     parts = [f"{_flops(totals['flops'])} of arithmetic", f"{_bytes(totals['weights'])} of weights", f"{count:,} operations"]
     if plan.segments:
