@@ -231,6 +231,15 @@ def test_a_linked_model_runs_the_model_beside_it(name: str, folder: str, tmp_pat
     assert [item["y"] for item in load(linked(name, folder), tmp_path).predict([{"x": 2.0}, {"x": 5.0}])] == [6.0, 15.0]
 
 
+def test_compiled_models_link_to_compiled_models(tmp_path: Path) -> None:
+    scaler = transformer([("x", Double())], [("y", Double())])
+    scaler.scaler.scaleValue.append(3.0)
+    for name, model in (("scaler", scaler), ("link", linked("scaler.mlmodelc"))):
+        (tmp_path / f"{name}.mlmodel").write_bytes(model.SerializeToString())
+        moka.compile(tmp_path / f"{name}.mlmodel", tmp_path / "out", unverified=True)
+    assert moka.load(tmp_path / "out" / "link.mlmodelc").predict({"x": 2.0}) == {"y": 6.0}
+
+
 def test_links_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "outside.mlmodel").write_bytes(b"")

@@ -22,7 +22,7 @@ _DEEPEST = 16
 class LinkedModel(Model):
     """A model in another file, below the folder of this one: features and predictions are passed on.
 
-    Where the file is named as a compiled model (``.mlmodelc``), its source beside it (``.mlmodel`` or ``.mlpackage``) serves as well.
+    Where a compiled model is named (``.mlmodelc``) and is not there, its source beside it (``.mlmodel`` or ``.mlpackage``) serves as well.
 
     Attributes:
         model: the other model.
@@ -76,7 +76,7 @@ def _find(source: ModelSource, link: Any) -> Path:
             path = (source.path.parent / relative).resolve()
             if not path.is_relative_to(source.path.parent.resolve()):
                 raise FormatError(source.path, f"linkedModel: {relative!r} leads outside the model's folder through a link")
-            if path.exists() and path.suffix != ".mlmodelc":
+            if path.exists():
                 return path
             tried.append(relative)
     raise FormatError(source.path, f"linkedModel: found none of {', '.join(tried)} beside the model")

@@ -93,6 +93,7 @@ def _names_compiler(key: Any) -> bool:
 def _network(folder: CompiledFolder, specification: Any) -> None:
     body = folder.root.body
     assert isinstance(body, NetworkBody)
+    specification.isUpdatable = False  # how a compiled network holds what its updates need has been seen in no real file
     network = read_network(folder.path, specification.description)
     message = getattr(specification, folder.header.kind)
     # The three kinds of network have the same fields under the same numbers; a classifier has its labels beside.
