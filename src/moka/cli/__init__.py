@@ -16,6 +16,7 @@ VERBS = {
     "decompile": "Get a source model back from a compiled one.",
     "inspect": "Say what a model is: inputs, outputs, operations, weights.",
     "metadata": "Print metadata.json as Apple's compiler writes it.",
+    "plan": "Say which operation runs where, why, and at what cost.",
     "predict": "Run a model on files, values or random inputs.",
     "validate": "List everything that is wrong with a model.",
 }
