@@ -56,9 +56,9 @@ def broadcastable(net: LayerContext, params: Any) -> Attributes:
     return {**_operation(_BROADCASTABLE[net.node.kind]), "nd_mode": True}
 
 
-@layer("unary", to="elementwise", verified=2, seen=f"1 compiled network, {LISTED}", scope="scale 1, shift 0, epsilon 1e-6, no power")
+@layer("unary", to="elementwise", verified=2, seen=f"1 compiled network, {LISTED}", scope="scale 1, shift 0, no power")
 def unary(net: LayerContext, params: Any) -> Attributes:
-    """Exponential, inverse and threshold are in pairs, the others in the list."""
+    """Exponential, inverse and threshold are in pairs, the others in the list. An epsilon of 1e-6 is left out."""
     kind = params.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[params.type].name
     if kind not in _UNARY or params.scale != 1 or params.shift:
         raise UnsupportedError(
@@ -68,7 +68,6 @@ def unary(net: LayerContext, params: Any) -> Attributes:
     attributes = _operation(_UNARY[kind], params.alpha if kind == "THRESHOLD" else 1)
     if number(params.epsilon) == _DEFAULT_EPSILON or kind not in ("RSQRT", "INVERSE", "LOG"):
         return attributes
-    net.guess(f"epsilon {params.epsilon}, another one than 1e-6")
     return {**attributes, "eps": number(params.epsilon)}
 
 
