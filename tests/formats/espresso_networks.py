@@ -53,6 +53,19 @@ def read(layers: Sequence[Layer], shapes: Shapes, blobs: Sequence[Array] = (), *
         return read_network(Path(folder))
 
 
+def specification(inputs: Mapping[str, Array], outputs: Sequence[str] | Shapes, message: Any, *, exact: bool = False) -> Any:
+    """A model of a network's message, with arrays as inputs."""
+    features = [(name, datatypes.Array(*array.shape)) for name, array in inputs.items()]
+    builder = NeuralNetworkBuilder(features, [(name, None) for name in outputs], disable_rank5_shape_mapping=exact)
+    builder.spec.neuralNetwork.CopyFrom(type(builder.spec.neuralNetwork).FromString(message.SerializeToString()))
+    return builder.spec
+
+
+def blob_shapes(inputs: Mapping[str, Array], *, exact: bool) -> dict[str, tuple[int, ...]]:
+    """The shapes that inputs have as blobs: of networks with five axes, [channels] is [channels, 1, 1]."""
+    return {name: array.shape if array.ndim == 3 or exact else (*array.shape, 1, 1) for name, array in inputs.items()}
+
+
 def run(
     layers: Sequence[Layer], inputs: Mapping[str, Array], shapes: Shapes, blobs: Sequence[Array] = (), *, exact: bool = False
 ) -> dict[str, Array]:
@@ -61,12 +74,8 @@ def run(
     Args:
         inputs: arrays of the shapes that users give; of networks with five axes [channels, height, width] or [channels].
     """
-    blob_shapes = {name: array.shape if array.ndim == 3 or exact else (*array.shape, 1, 1) for name, array in inputs.items()}
-    message = read(layers, {**blob_shapes, **shapes}, blobs, exact=exact)
-    features = [(name, datatypes.Array(*array.shape)) for name, array in inputs.items()]
-    builder = NeuralNetworkBuilder(features, [(name, None) for name in shapes], disable_rank5_shape_mapping=exact)
-    builder.spec.neuralNetwork.CopyFrom(type(builder.spec.neuralNetwork).FromString(message.SerializeToString()))
+    message = read(layers, {**blob_shapes(inputs, exact=exact), **shapes}, blobs, exact=exact)
     with tempfile.TemporaryDirectory() as folder:
-        write_specification(builder.spec, Path(folder) / "network.mlmodel")
+        write_specification(specification(inputs, shapes, message, exact=exact), Path(folder) / "network.mlmodel")
         outputs = moka.load(Path(folder) / "network.mlmodel").predict(dict(inputs))
     return {name: np.asarray(value) for name, value in outputs.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from moka.formats.espresso.reading import READERS
 from tests.formats.espresso_cases import FAMILIES
@@ -14,21 +13,11 @@ from tests.formats.espresso_networks import layer, run
 CASES = [pytest.param(case, id=f"{family}: {case.name}") for family, cases in FAMILIES.items() for case in cases()]
 
 
-def tensors(case: Case) -> list[torch.Tensor]:
-    """What PyTorch reads: inputs of networks with five axes get a batch axis, and those of one axis two more."""
-    if case.exact:
-        return [torch.tensor(array) for array in case.inputs.values()]
-    return [torch.tensor(array if array.ndim == 3 else array[:, None, None])[None] for array in case.inputs.values()]
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_layer(case: Case) -> None:
-    expected = case.expected(*tensors(case))
-    arrays = [item.float().numpy() for item in (expected if isinstance(expected, tuple) else (expected,))]
-    names = case.layer["top"].split(",")
-    shapes = {name: array.shape for name, array in zip(names, arrays, strict=True)}
-    found = run([case.layer], case.inputs, shapes, case.blobs, exact=case.exact)
-    for name, array in zip(names, arrays, strict=True):
+    expected = case.results()
+    found = run([case.layer], case.inputs, {name: array.shape for name, array in expected.items()}, case.blobs, exact=case.exact)
+    for name, array in expected.items():
         result = found[name]
         assert result.size == array.size, f"{result.shape}, expected {array.shape}"
         if case.exact:

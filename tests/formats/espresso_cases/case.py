@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from tests.formats.espresso_networks import Array, Layer
 
@@ -42,6 +43,18 @@ class Case:
     expected: Callable[..., Any]
     blobs: Sequence[Array] = field(default_factory=tuple)
     exact: bool = False
+
+    def tensors(self) -> list[torch.Tensor]:
+        """What PyTorch reads: inputs of networks with five axes get a batch axis, and those of one axis two more."""
+        if self.exact:
+            return [torch.tensor(array) for array in self.inputs.values()]
+        return [torch.tensor(array if array.ndim == 3 else array[:, None, None])[None] for array in self.inputs.values()]
+
+    def results(self) -> dict[str, Array]:
+        """What PyTorch makes of them, by blob."""
+        expected = self.expected(*self.tensors())
+        items = expected if isinstance(expected, tuple) else (expected,)
+        return {name: item.float().numpy() for name, item in zip(self.layer["top"].split(","), items, strict=True)}
 
 
 X = noise(6, 7, 8)

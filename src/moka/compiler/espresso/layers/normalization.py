@@ -14,13 +14,15 @@ __all__ = ["batchnorm", "lrn"]
 @layer("batchnorm", to="batchnorm")
 def batchnorm(net: LayerContext, params: Any) -> Attributes:
     """One that no convolution comes before, or that normalizes each image by itself."""
-    attributes = {"C": int(params.channels), "blob_batchnorm_params": net.add_blob(batchnorm_parameters(params, str(net.node)))}
+    blob = net.add_blob(batchnorm_parameters(params, str(net.node)))
+    attributes = {"C": int(params.channels), "blob_batchnorm_params": blob, "training_eps": number(params.epsilon)}
     if not params.instanceNormalization:
         return attributes
-    training = {"training": 1, "training_instancenorm": 1, "training_eps": number(params.epsilon), "training_momentum": number(0.9)}
-    return {**attributes, **training}
+    return {**attributes, "training": 1, "training_instancenorm": 1, "training_momentum": number(0.9)}
 
 
 @layer("lrn", to="lrn")
 def lrn(net: LayerContext, params: Any) -> Attributes:
-    return {"alpha": number(params.alpha), "beta": number(params.beta), "local_size": int(params.localSize)}
+    """The constant that is added, ``k``, is left out where it is 1."""
+    constant = {} if params.k == 1 else {"k": number(params.k)}
+    return {"alpha": number(params.alpha), "beta": number(params.beta), "local_size": int(params.localSize), **constant}
