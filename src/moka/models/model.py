@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -145,6 +146,10 @@ class Model(ABC):
         if state is not None:
             raise InputError("a state goes with one prediction, not with a list of them: call predict once for each")
         return self._predict_batch([self._inputs(item) for item in data]) if data else []
+
+    async def predict_async(self, data: Data | Sequence[Data], state: ModelState | None = None) -> dict[str, Any] | list[dict[str, Any]]:
+        """`predict` in a thread of its own, so that an event loop goes on meanwhile; several may run at once, each with its own state."""
+        return await asyncio.to_thread(self.predict, data, state)
 
     def make_state(self) -> ModelState:
         """Fresh states, filled with zeros, for `predict`.

@@ -15,7 +15,7 @@ from moka.formats.dtypes import DType
 from moka.ir.program import Block, Constant, Value
 from moka.ir.types import Dimension
 
-__all__ = ["Array", "Graph", "Operand", "Sink", "Target", "Unlowerable", "Weights", "onnx_dtype"]
+__all__ = ["Array", "Graph", "Operand", "Packed", "Sink", "Target", "Unlowerable", "Weights", "onnx_dtype"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -76,6 +76,7 @@ class Operand:
         shape: as far as it is known; None where even the rank is not.
         declared: the program's type, where the program has the value; it tells fp16 from fp32.
         load: gives the content of a constant.
+        compressed: a constant weight as a runtime's own operator takes it; then no other operator can use the operand.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Operand:
     shape: tuple[Dimension, ...] | None = None
     declared: DType | None = None
     load: Callable[[], Array] | None = field(default=None, repr=False)
+    compressed: Any = field(default=None, repr=False)
 
     @property
     def is_constant(self) -> bool:
@@ -129,7 +131,16 @@ class Operand:
         return size
 
 
-Weights: TypeAlias = dict[str, Array]
+@dataclass(frozen=True, eq=False, slots=True)
+class Packed:
+    """Elements of 4 bits, two a byte, the first in its lower half. ``dtype`` is that of one element: ``int4`` or ``uint4`` of ml_dtypes."""
+
+    data: Array
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+Weights: TypeAlias = dict[str, "Array | Packed"]
 """Large constants by name, kept outside the model's message: views of the mapped weight file where its type allows it."""
 
 Sink: TypeAlias = "Callable[[Block, Sequence[Operand], Graph], list[Operand]]"
@@ -247,8 +258,9 @@ class Graph:
     def _weight(self, name: str, array: Array, carried: np.dtype[Any]) -> Operand:
         name = self.fresh(name)
         if array.dtype == carried or array.dtype != np.float16:
-            self.weights[name] = np.asarray(array, carried, order="C")
-            return Operand(name, carried, array.shape, None, lambda: self.weights[name])
+            content = np.asarray(array, carried, order="C")
+            self.weights[name] = content
+            return Operand(name, carried, array.shape, None, lambda: content)
         self.weights[name] = array  # half of the memory of float32; runtimes widen it, or keep it as it is
         root = self
         while root.outer is not None:
@@ -256,6 +268,16 @@ class Graph:
         wide = root.fresh(f"{name}_wide")
         root.nodes.insert(0, helper.make_node("Cast", [name], [wide], to=onnx_dtype(carried)))
         return Operand(wide, carried, array.shape, None, lambda: array.astype(carried))
+
+    def packed(self, array: Array, dtype: np.dtype[Any]) -> Operand:
+        """A constant of 4-bit elements from one that has them in bytes."""
+        if array.nbytes < _LARGE:
+            return self.constant(array.astype(dtype))
+        flat = array.reshape(-1).view(np.uint8) & 15
+        halves = np.append(flat, np.zeros(flat.size % 2, np.uint8)).reshape(-1, 2)
+        name = self.fresh("constant")
+        self.weights[name] = Packed(halves[:, 0] | halves[:, 1] << 4, dtype, array.shape)
+        return Operand(name, dtype, array.shape)
 
     def cast(self, operand: Operand, dtype: Any) -> Operand:
         """The operand in another element type; itself if it has that."""

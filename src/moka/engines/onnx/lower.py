@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,10 +84,13 @@ class _Lowerer:
         self.operands: dict[Value, Operand] = {}
         self._computed: set[Operation] = set()
         """Operations that can't be computed ahead, so that a chain of them is not walked for each of its members."""
+        self.uses: dict[Value, set[str]] = {}
+        """Where each value goes, as ``linear.weight``."""
 
     def segment(self, segment: Segment) -> Lowered:
         inputs = [Port(value, self._enter(value)) for value in segment.inputs if not isinstance(value.type, StateType)]
         states = [Port(value, self._enter(value)) for value in segment.inputs if isinstance(value.type, StateType)]
+        self.uses = _uses(segment)
         self._operations(segment.operations, self.graph)
         outputs = [Port(value, self._output(value)) for value in segment.outputs]
         written = [Port(port.value, self._named(self.graph.states[port.value], f"{port.value.name}_out")) for port in states]
@@ -97,10 +100,12 @@ class _Lowerer:
         imports = [helper.make_opsetid(domain, version) for domain, version in versions.items() if domain in used or not domain]
         model = helper.make_model(graph, producer_name="moka", opset_imports=imports, ir_version=_IR_VERSION)
         pairs = tuple(zip(states, written, strict=True))
-        return Lowered(model, self.graph.weights, tuple(inputs), tuple(outputs), pairs)
+        return Lowered(model, _drop_unused(model.graph, self.graph.weights), tuple(inputs), tuple(outputs), pairs)
 
     def alone(self, operation: Operation) -> None:
         """Lowers one operation, with whatever it takes as inputs of the graph; the results are thrown away."""
+        if operation.type.startswith("constexpr_"):  # computed ahead at the latest, which would take long here
+            return
         for value in _free_values(operation):
             if self._resolve(value) is None:
                 self._enter(value)
@@ -161,9 +166,15 @@ class _Lowerer:
     def _operations(self, operations: Iterable[Operation], graph: Graph) -> None:
         for operation in operations:
             lowering = find(operation.type)
-            if (lowering is None or not lowering.compressed) and self._fold(operation):
+            if not self._stays_compressed(operation, lowering) and self._fold(operation):
                 continue
             self._operation(operation, graph)
+
+    def _stays_compressed(self, operation: Operation, lowering: Lowering | None) -> bool:
+        if lowering is None or not lowering.compressed:
+            return False
+        uses = {use for value in operation.outputs for use in self.uses.get(value, ("nothing",))}
+        return self.target.name == "onnx" or uses <= lowering.compressed
 
     def _operation(self, operation: Operation, graph: Graph) -> None:
         lowering = find(operation.type)
@@ -175,6 +186,8 @@ class _Lowerer:
             result = lowering.function(graph, **self._arguments(operation, record, lowering))
         except Unlowerable as reason:
             raise Unlowerable(f"operation {operation}: {reason}") from reason
+        if result is None and lowering.compressed and self._fold(operation):
+            return
         results = [result] if isinstance(result, Operand) else list(result or ())
         for value, operand in zip(operation.outputs, results, strict=True):
             self.operands[value] = self._declared(value, operand, graph)
@@ -253,6 +266,42 @@ def _values(operation: Operation) -> list[Value]:
     return [argument for argument in operation.arguments() if isinstance(argument, Value)]
 
 
+def _uses(segment: Segment) -> dict[Value, set[str]]:
+    """Where the values of a segment go, nested blocks included."""
+    uses: dict[Value, set[str]] = {value: {"output"} for value in segment.outputs}
+    for operation in _walk(segment.operations):
+        for block in operation.blocks:
+            for value in block.outputs:
+                uses.setdefault(value, set()).add("output")
+        for name, arguments in operation.inputs.items():
+            for argument in arguments:
+                if isinstance(argument, Value):
+                    uses.setdefault(argument, set()).add(f"{operation.type}.{name}")
+    return uses
+
+
+def _walk(operations: Iterable[Operation]) -> Iterator[Operation]:
+    for operation in operations:
+        yield operation
+        for block in operation.blocks:
+            yield from block.walk()
+
+
+def _drop_unused(graph: onnx.GraphProto, weights: Weights) -> Weights:
+    """Removes nodes and constants that no output depends on, such as weights that others were made of. Gives the weights that are left."""
+    used = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if not used.isdisjoint(node.output):
+            kept.append(node)
+            used.update(_taken(node))
+    initializers = [item for item in graph.initializer if item.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(initializers)
+    return {name: array for name, array in weights.items() if name in used}
+
+
 def _free_values(operation: Operation) -> list[Value]:
     """Every value that an operation and its blocks take from outside."""
     made = {value for block in operation.blocks for inner in block.walk() for value in inner.outputs}
@@ -261,6 +310,16 @@ def _free_values(operation: Operation) -> list[Value]:
     used = [*_values(operation), *(value for block in operation.blocks for inner in block.walk() for value in _values(inner))]
     used += [value for block in operation.blocks for value in block.outputs]
     return [value for value in dict.fromkeys(used) if value not in made]
+
+
+def _taken(node: onnx.NodeProto) -> Iterator[str]:
+    """Every name that a node and its nested graphs use."""
+    yield from node.input
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield from (output.name for output in attribute.g.output)
+            for inner in attribute.g.node:
+                yield from _taken(inner)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:

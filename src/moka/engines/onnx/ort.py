@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 
 from moka.engines.base import Segment
-from moka.engines.onnx.graph import Target, onnx_dtype
+from moka.engines.onnx.graph import Array, Packed, Target, onnx_dtype
 from moka.engines.onnx.lower import Lowered, lower, reasons
-from moka.engines.onnx.states import ArrayState, new_states, states_of
+from moka.engines.onnx.states import states_of
 from moka.ir.program import Operation
 
 __all__ = ["OnnxRuntimeEngine", "OnnxRuntimeExecutable"]
@@ -40,6 +40,23 @@ class OnnxRuntimeEngine:
         return OnnxRuntimeExecutable(lower(segment, self.target), self.providers, self.threads)
 
 
+class OrtState:
+    """A state as a value of ONNX Runtime: a run takes it and gives the next one, and neither is copied."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.value = _ort_value(array)
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        return torch.from_numpy(self.value.numpy())
+
+    @tensor.setter
+    def tensor(self, value: torch.Tensor) -> None:
+        self.value = _ort_value(value.detach().cpu().numpy().astype(self.value.numpy().dtype))
+
+
 class OnnxRuntimeExecutable:
     """A segment as a session of ONNX Runtime."""
 
@@ -48,21 +65,34 @@ class OnnxRuntimeExecutable:
         self._inputs = [(port.value.name, port.operand.name, port.operand.dtype) for port in lowered.inputs]
         self._outputs = [port.value.name for port in lowered.outputs]
         self._results = [port.operand.name for port in lowered.outputs] + [after.operand.name for _, after in lowered.states]
-        self._lock = threading.Lock()
+        self._states = tuple(before.value.name for before, _ in lowered.states)
         self._session = _session(lowered, providers, threads)
 
-    def run(self, inputs: Mapping[str, Any], state: Any = None) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, Any], state: Mapping[str, OrtState] | None = None) -> dict[str, Any]:
         feed = {name: np.asarray(inputs[key], dtype) for key, name, dtype in self._inputs}
-        states = states_of(self.lowered, state) if self.lowered.states else []
-        for (before, _), buffer in zip(self.lowered.states, states, strict=True):
-            feed[before.operand.name] = buffer.array
-        results = self._session.run(self._results, feed)
-        for buffer, result in zip(states, results[len(self._outputs) :], strict=True):
-            buffer.array = result
-        return dict(zip(self._outputs, results, strict=False))
+        if self._states:
+            return self._run_with(feed, states_of(self._states, state))
+        return dict(zip(self._outputs, self._session.run(self._results, feed), strict=True))
 
-    def new_state(self) -> dict[str, ArrayState]:
-        return new_states(self.lowered)
+    def _run_with(self, feed: dict[str, Any], states: list[OrtState]) -> dict[str, Any]:
+        values = {name: _ort_value(array) for name, array in feed.items()}
+        values.update((before.operand.name, state.value) for (before, _), state in zip(self.lowered.states, states, strict=True))
+        results = self._session.run_with_ort_values(self._results, values)
+        for state, value in zip(states, results[len(self._outputs) :], strict=True):
+            state.value = value
+        return {name: value.numpy() for name, value in zip(self._outputs, results, strict=False)}
+
+    def new_state(self) -> dict[str, OrtState]:
+        return {
+            before.value.name: OrtState(np.zeros(before.operand.static_shape, before.operand.dtype)) for before, _ in self.lowered.states
+        }
+
+
+def _ort_value(array: np.ndarray[Any, Any]) -> Any:
+    """An array as a value of ONNX Runtime, over the same memory."""
+    import onnxruntime
+
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
 def _session(lowered: Lowered, providers: tuple[str, ...], threads: int) -> Any:
@@ -81,7 +111,7 @@ def _session(lowered: Lowered, providers: tuple[str, ...], threads: int) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=list(providers))
 
 
-def _outside(name: str, array: np.ndarray[Any, Any]) -> onnx.TensorProto:
+def _outside(name: str, array: Array | Packed) -> onnx.TensorProto:
     """A constant whose data is given to the session in memory; the format wants the name of a file all the same."""
     tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=onnx_dtype(array.dtype), data_location=onnx.TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="memory")
