@@ -34,9 +34,9 @@ def command(
     rank_info: bool,
     as_json: bool,
 ) -> None:
-    """Compile a model for Apple's systems: DESTINATION/NAME.mlmodelc.
+    """Compile a model for Apple's systems.
 
-    SOURCE is a .mlmodel file or an .mlpackage folder. The arguments and options are those of Apple's coremlc; the options on systems only
+    SOURCE is a .mlmodel file or an .mlpackage folder; DESTINATION/NAME.mlmodelc is made of it. The arguments and options are those of Apple's coremlc; the options on systems only
     check that the model loads there, the output is the same for all.
     """
     with progress(f"compiling {source}") as show:
@@ -52,7 +52,10 @@ def command(
         )
     if plist is not None:
         plist.write_bytes(plistlib.dumps({}))
+    guesses = moka.metadata(made)[0].get("mokaUnverified", [])
     if as_json:
-        print_json({"path": str(made)})
-    else:
-        click.echo(made)
+        print_json({"path": str(made), "unverified": guesses})
+        return
+    for guess in guesses:
+        click.echo(f"not verified: {guess}", err=True)
+    click.echo(made)

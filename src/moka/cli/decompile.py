@@ -17,9 +17,10 @@ __all__ = ["command"]
 @click.argument("destination", type=click.Path(path_type=Path))
 @as_json
 def command(model: str, destination: Path, as_json: bool) -> None:
-    """Get a source model back from a compiled one: DESTINATION/NAME.mlpackage or .mlmodel.
+    """Get a source model back from a compiled one.
 
-    MODEL is a .mlmodelc folder, Apple's or Moka's. ML Programs become packages, all other kinds files.
+    MODEL is a .mlmodelc folder, Apple's or Moka's. ML Programs become packages, DESTINATION/NAME.mlpackage, all other kinds files,
+    DESTINATION/NAME.mlmodel.
     """
     with progress(f"reading {model}"):
         made = moka.decompile(model, destination)
