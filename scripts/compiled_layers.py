@@ -1,0 +1,64 @@
+"""Writes docs/compiled-networks.md: what each kind of layer is compiled to, and how that is known.
+
+Run it from the root of the repository, after a change of a translation: ``python scripts/compiled_layers.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moka.compiler.espresso import evidence
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "compiled-networks.md"
+
+HEAD = """# Compiled networks
+
+The table is written by `scripts/compiled_layers.py` from the translations in `moka.compiler.espresso`; don't edit this page, edit the
+script.
+
+`moka compile` writes a neural network as Apple's compiler does: `model.espresso.net` (layers), `model.espresso.shape` (the sizes of every
+blob), `model.espresso.weights`, `model/coremldata.bin` (what is done to images) and `neural_network_optionals/coremldata.bin`. What no
+real file shows is refused, with the layer and the field in the message; `--unverified` writes Moka's own reading, and `metadata.json`
+lists what was guessed.
+
+*Verified* counts the real pairs of a source and its compiled model in which the layer comes out equal, in all files. *Seen* is a compiled
+model without its source, or a public list of what `coremlcompiler` made of 106 networks; where such a model is at hand, it is read back
+and compiles to itself again. *Inferred* is a guess.
+
+## Rules
+
+- Folded: zero padding into the convolution after it; batch normalization into weights and biases of the convolution before it; ReLU into
+  the convolution or inner product before it. Not where another layer reads the blob between, or the model gives it out; a ReLU whose own
+  result is an output stays. The release of 2019 left padding alone.
+- Blobs of weights are numbered 1, 3, 5 ... as layers need them: biases, then weights; nothing for a layer without biases. A deconvolution
+  takes both twice, and uses the second. Even numbers are the padding to multiples of 64.
+- Weights are stored in their form, float32 or float16; biases are float32, those of inner products in four times their room.
+- `_rank` stands beside sizes where blobs have the axes of the source (`EXACT_ARRAY_MAPPING`), `seq` where it is not 1.
+- A layer that reads or writes a blob with more than 8192 channels, over batch and sequence, has `hint_fallback_from_metal`.
+- Every real network with half-precision weights comes from releases of 2021 and before, which write no `metadata_in_weights`; so those
+  have none.
+- `neural_network_optionals/coremldata.bin` is five numbers, of which the third is 1 for exact shapes. The release of 2019 wrote four;
+  nothing in a source tells which.
+- `model.rank.info.json` (`--rank-info`) is Moka's own reading of a file that no real model at hand has: {"blob": rank}.
+
+## What is a guess beside the layers below
+
+Images in the order BGR, several images, biases that differ between colours, mean images; optional inputs, enumerated shapes and ranges of
+image sizes; networks that can be trained; only one of the two mappings of shapes being exact.
+
+## Layers
+
+| layer | compiled to | how it is known | what of it |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = [f"| {kind} | {compiled} | {found} | {found.scope} |\n" for kind, compiled, found in evidence()]
+    tail = "\nNo reading exists of all other kinds of layer; they are refused in any case.\n"
+    return HEAD + "".join(rows) + tail
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
