@@ -29,25 +29,27 @@ class Lowering:
 
     Attributes:
         computed: attributes that may be operands.
-        compressed: whether it is lowered although all its inputs are constants, where the target has kernels for compressed weights.
+        compressed: uses of the result, ``linear.weight``, for which the operation is lowered although all its inputs are constants,
+            since a target may have kernels for compressed weights there. Other uses get a dense constant, and so do these where the
+            function gives None.
     """
 
     function: Callable[..., Any]
     computed: frozenset[str] = frozenset()
-    compressed: bool = False
+    compressed: frozenset[str] = frozenset()
 
 
 _TABLE: dict[str, Lowering] = {}
 
 
-def lowers(*operations: str, computed: Sequence[str] = (), compressed: bool = False) -> Callable[[F], F]:
+def lowers(*operations: str, computed: Sequence[str] = (), compressed: Sequence[str] = ()) -> Callable[[F], F]:
     """Enters a function as the lowering of one or more operations."""
 
     def enter(function: F) -> F:
         for name in operations:
             if name in _TABLE:
                 raise ValueError(f"operation {name!r} is lowered twice")
-            _TABLE[name] = Lowering(function, frozenset(computed), compressed)
+            _TABLE[name] = Lowering(function, frozenset(computed), frozenset(compressed))
         return function
 
     return enter

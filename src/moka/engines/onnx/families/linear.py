@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from moka.engines.onnx.families._nodes import transpose
+from moka.engines.onnx.families.compression import matmul_nbits
 from moka.engines.onnx.graph import Graph, Operand, Unlowerable
 from moka.engines.onnx.registry import lowers
 
@@ -14,6 +15,11 @@ def linear(g: Graph, x: Operand, weight: Operand, bias: Operand | None) -> Opera
     """Gemm for matrices, MatMul and Add for tensors of other ranks; runtimes fold the transposition of a constant weight."""
     _refuse_integers(g, x)
     weight, bias = g.cast(weight, x.dtype), None if bias is None else g.cast(bias, x.dtype)
+    if weight.compressed is not None:
+        product = matmul_nbits(g, x, weight.compressed)
+        if product is not None:
+            return product if bias is None else g.node("Add", product, bias)
+        weight = g.constant(weight.content)
     if x.shape is not None and x.rank == 2 and x.dtype.kind == "f":
         return g.node("Gemm", x, weight, bias, transB=1)
     product = g.node("MatMul", x, transpose(g, weight, [1, 0]))
@@ -25,7 +31,13 @@ def matmul(g: Graph, x: Operand, y: Operand, *, transpose_x: bool, transpose_y: 
     wide = np.promote_types(x.dtype, y.dtype) if x.dtype.kind == y.dtype.kind else np.dtype(np.float32)
     x, y = g.cast(x, wide), g.cast(y, wide)
     _refuse_integers(g, x)
-    return g.node("MatMul", _swapped(g, x) if transpose_x else x, _swapped(g, y) if transpose_y else y)
+    x = _swapped(g, x) if transpose_x else x
+    if y.compressed is not None:
+        product = matmul_nbits(g, x, y.compressed if transpose_y else y.compressed.transposed)
+        if product is not None:
+            return product
+        y = g.constant(y.content)
+    return g.node("MatMul", x, _swapped(g, y) if transpose_y else y)
 
 
 def _refuse_integers(g: Graph, x: Operand) -> None:
