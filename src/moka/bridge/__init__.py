@@ -9,8 +9,13 @@ Without a change to a program: ``python -m moka.bridge script.py arguments``, or
 with the environment variable ``MOKA_BRIDGE=1``, ``import moka`` installs the bridge (``MOKA_BRIDGE=1 pytest -p moka``).
 
 On macOS Apple's Core ML stays in place unless ``install(force=True)``. Errors of a model reach coremltools as RuntimeError, as
-those of Core ML do. What is not there yet says so when it is asked for: compute plans, and compiled models in Apple's format
-(``compile_model`` gives a ``.mlmodelc`` folder that holds a copy of the source, which only the bridge reads).
+those of Core ML do.
+
+Compiled models are compiled by Moka, once, and found again in its cache (`moka.cache`). What no real compiled model has shown is compiled
+in Moka's own reading, which ``metadata.json`` marks: it runs here; for Apple's devices use `moka.compile`. A model that Moka can't
+compile at all runs nevertheless: its folder holds the source, and only Moka reads it.
+
+What is not there yet says so when it is asked for: compute plans.
 """
 
 from __future__ import annotations

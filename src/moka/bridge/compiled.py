@@ -1,66 +1,81 @@
-"""Compiled models as the bridge makes them: a ``.mlmodelc`` folder that holds a copy of the source, not Apple's format.
+"""Compiled models as coremltools handles them: folders of its own, which it moves, copies and deletes.
+
+They are copies of what `moka.compiler.cache.compile_model` keeps, in Apple's format. What Moka can't compile, because the compiled form
+of a kind of model or of a layer is not known, is kept as it is in a folder that only Moka reads:
 
 NAME_xxxxxxxx.mlmodelc/source.mlpackage/...      of a package
-NAME_xxxxxxxx.mlmodelc/source.mlmodel            of a file, beside it the weight files that it names
-
-coremltools moves, copies and deletes such folders, so they refer to nothing outside themselves.
+NAME_xxxxxxxx.mlmodelc/source.mlmodel            of a file
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from moka.errors import FormatError, InputError
+from moka.compiler.cache import compile_model
+from moka.compiler.files import copy_file
+from moka.errors import FormatError, InputError, UnsupportedError
 from moka.formats.mlmodel import parse_specification
+from moka.formats.mlmodelc.folder import is_compiled
 from moka.formats.mlpackage import relative_path_problem
-from moka.formats.source import is_package, open_source
+from moka.formats.source import is_package
 
-__all__ = ["SUFFIX", "compile_copy", "compile_from_memory", "delete", "existing", "is_compiled", "model_in"]
+__all__ = ["SUFFIX", "compile_source", "delete", "existing", "keep_file", "model_in", "write_model"]
 
 SUFFIX = ".mlmodelc"
 _PACKAGE = "source.mlpackage"
 _FILE = "source.mlmodel"
 
-
-def is_compiled(path: Path) -> bool:
-    """Whether a path is a compiled model's folder, by its name, as Core ML decides it."""
-    return path.suffix == SUFFIX and path.is_dir()
+_RANDOM_NAME = re.compile(r"tmp[a-z0-9_]{8}")
+"""What Python calls temporary files, and so coremltools the models that have no path yet."""
 
 
 def model_in(path: Path) -> Path:
-    """What to load for a path that coremltools gives: the source inside a folder of the bridge's, else the path itself."""
-    if is_compiled(path):
+    """What to load for a path that coremltools gives: the source inside a folder that could not be compiled, else the path itself."""
+    if path.suffix == SUFFIX:
         for name in (_PACKAGE, _FILE):
             if (path / name).exists():
                 return path / name
     return path
 
 
-def compile_copy(source: Path) -> Path:
-    """A new temporary ``.mlmodelc`` folder with a copy of the source, which is read and checked first.
+def compile_source(source: Path) -> Path:
+    """A new temporary ``.mlmodelc`` folder, compiled from a source or copied from the cache.
+
+    Features that no real compiled model has shown are compiled in Moka's own reading, for the result is to run here; ``metadata.json``
+    says so. `moka.compile` is for models that go to Apple's devices.
 
     Raises:
         FormatError: the source is no Core ML model.
     """
-    opened = open_source(source)
-    folder = _new_folder(source.stem)
+    name = "model" if _RANDOM_NAME.fullmatch(source.stem) else source.stem
+    folder = _new_folder(name)
     try:
-        if is_package(source):
-            shutil.copytree(source, folder / _PACKAGE)
+        try:
+            found = compile_model(source, name=name)
+        except UnsupportedError:
+            _keep(source, folder)
         else:
-            shutil.copyfile(opened.model_file, folder / _FILE)
+            shutil.copytree(found, folder, copy_function=_copy, dirs_exist_ok=True)
     except BaseException:
         delete(folder)
         raise
     return folder
 
 
-def compile_from_memory(specification: bytes, blobs: Mapping[str, bytes]) -> Path:
-    """A new temporary ``.mlmodelc`` folder from a serialized ``Model`` message and its weight files.
+def keep_file(source: Path) -> Path:
+    """A copy of a ``.mlmodel`` file in a new temporary folder: coremltools deletes the ones it makes as soon as they are loaded."""
+    folder = Path(tempfile.mkdtemp(prefix="moka_"))
+    shutil.copyfile(source, folder / source.name)
+    return folder / source.name
+
+
+def write_model(specification: bytes, blobs: Mapping[str, bytes]) -> Path:
+    """A ``.mlmodel`` file in a new temporary folder, from a serialized ``Model`` message and its weight files.
 
     Args:
         blobs: content by path relative to the model, which a program calls ``@model_path``: ``weights/weight.bin``.
@@ -73,7 +88,7 @@ def compile_from_memory(specification: bytes, blobs: Mapping[str, bytes]) -> Pat
     for name in blobs:
         if problem := relative_path_problem(name):
             raise InputError(f"blob mapping: {problem}")
-    folder = _new_folder("model")
+    folder = Path(tempfile.mkdtemp(prefix="moka_"))
     try:
         for name, content in {**blobs, _FILE: specification}.items():
             path = folder / name
@@ -82,12 +97,12 @@ def compile_from_memory(specification: bytes, blobs: Mapping[str, bytes]) -> Pat
     except BaseException:
         delete(folder)
         raise
-    return folder
+    return folder / _FILE
 
 
 def existing(path: Path) -> Path:
     """The path of an existing compiled model's folder; FormatError for anything else."""
-    if not is_compiled(path):
+    if path.suffix != SUFFIX or not is_compiled(path):
         raise FormatError(path, f"expected the folder of a compiled model, its name ending in {SUFFIX}")
     return path
 
@@ -96,6 +111,17 @@ def delete(folder: Path) -> None:
     """Removes a folder, or what of it is there."""
     with suppress(OSError):
         shutil.rmtree(folder)
+
+
+def _keep(source: Path, folder: Path) -> None:
+    if is_package(source):
+        shutil.copytree(source, folder / _PACKAGE)
+    else:
+        shutil.copyfile(source, folder / _FILE)
+
+
+def _copy(source: str, target: str) -> None:
+    copy_file(Path(source), Path(target))
 
 
 def _new_folder(name: str) -> Path:

@@ -59,7 +59,7 @@ class _MLModelAssetProxy:
     def __init__(self, path: Path, *, temporary: bool = False) -> None:
         self.path = path
         if temporary:
-            weakref.finalize(self, compiled.delete, path)
+            weakref.finalize(self, compiled.delete, path.parent)
 
 
 class _MLModelProxy:
@@ -94,9 +94,10 @@ class _MLModelProxy:
             self._model.widen_outputs()
             self._load_duration = time.perf_counter_ns() - started
             self._predict_duration: int | None = None
-            self._compiled: Path | None = self._source if compiled.is_compiled(self._source) else None
-            if self._source.is_file():  # coremltools deletes the temporary files that it makes as soon as they are loaded
-                self._compile()
+            self._compiled: Path | None = self._source if self._source.suffix == compiled.SUFFIX else None
+            if asset is None and self._source.is_file():
+                self._source = compiled.keep_file(self._source)
+                weakref.finalize(self, compiled.delete, self._source.parent)
 
     def predict(self, data: dict[str, Any], state: _State | None = None) -> dict[str, Any]:
         """One prediction: outputs by name."""
@@ -120,7 +121,7 @@ class _MLModelProxy:
             return _State(self._model.make_state())
 
     def get_compiled_model_path(self) -> str:
-        """The compiled model's folder: the one that was loaded, else a copy of the source that lives as long as this object."""
+        """The compiled model's folder: the one that was loaded, else one that lives as long as this object."""
         with runtime_errors():
             return str(self._compiled or self._compile())
 
@@ -144,18 +145,15 @@ class _MLModelProxy:
         }
 
     def _compile(self) -> Path:
-        self._compiled = compiled.compile_copy(self._source)
+        self._compiled = compiled.compile_source(self._source)
         weakref.finalize(self, compiled.delete, self._compiled)
         return self._compiled
 
     @staticmethod
     def compileModel(path: str) -> str:  # noqa: N802 (Core ML's name)
-        """Makes a ``.mlmodelc`` folder in the system's folder for temporary files, for the caller to move or delete.
-
-        It holds a copy of the source, not Apple's format.
-        """
+        """Makes a ``.mlmodelc`` folder in the system's folder for temporary files, for the caller to move or delete."""
         with runtime_errors():
-            return str(compiled.compile_copy(Path(path).expanduser()))
+            return str(compiled.compile_source(Path(path).expanduser()))
 
     @staticmethod
     def maximum_supported_specification_version() -> int:
@@ -206,7 +204,7 @@ class _MLModelProxy:
         from coremltools.models.model import MLModelAsset
 
         with runtime_errors():
-            return MLModelAsset(_MLModelAssetProxy(compiled.compile_from_memory(spec_data, blob_mapping), temporary=True))
+            return MLModelAsset(_MLModelAssetProxy(compiled.write_model(spec_data, blob_mapping), temporary=True))
 
 
 def _with_alpha(outputs: dict[str, Any]) -> dict[str, Any]:
