@@ -119,6 +119,20 @@ def test_ranks_tell_how_inputs_enter() -> None:
     assert (exact.arrayInputShapeMapping, exact.imageInputShapeMapping) == (1, 1)
 
 
+def test_what_a_net_holds_beside_is_refused() -> None:
+    assert read([LINEAR], SHAPE, configurations={}, analyses={}, metadata_in_weights=[]).layers
+    with pytest.raises(UnsupportedError, match="subnetworks has no known meaning; known are analyses"):
+        read([LINEAR], SHAPE, subnetworks=[])
+
+
+def test_constant_of_five_axes() -> None:
+    """Without a rank of its own it is [channel, height, width]."""
+    values = np.arange(6, dtype=np.float32)
+    (constant,) = read([layer("load_constant", "", k=2, h=3, w=1, n=1, constant_blob=1)], {"out": (2, 3, 1)}, [values]).layers
+    assert list(constant.loadConstant.shape) == [2, 3, 1]
+    np.testing.assert_array_equal(constant.loadConstant.data.floatValue, values)
+
+
 def test_layers_may_write_a_blob_again() -> None:
     """In place, from the input on: minus twice the input, below zero at zero."""
     scaled = {**layer("activation", "x", "x", mode=6, alpha=-2, beta=0), "name": "a"}

@@ -19,6 +19,11 @@ from moka.formats.espresso.reading import READERS, CompiledLayer, CompiledNetwor
 
 __all__ = ["read_network"]
 
+_KNOWN_KEYS = frozenset(
+    {"analyses", "configurations", "format_version", "layers", "metadata_in_weights", "properties", "storage", "transform_params"}
+)
+"""What a net may hold; configurations are shapes to run with, analyses, properties and metadata say nothing of what it computes."""
+
 
 def read_network(folder: Path, description: Any = None) -> Any:
     """The ``NeuralNetwork`` message of a compiled network.
@@ -33,6 +38,8 @@ def read_network(folder: Path, description: Any = None) -> Any:
         UnsupportedError: a type of layer, or an attribute of one, of no known meaning.
     """
     net, shapes = read_net(folder / NET_FILE), read_shapes(folder / SHAPE_FILE)
+    if unknown := sorted(net.keys() - _KNOWN_KEYS):
+        raise UnsupportedError(f"{folder / NET_FILE}: {unknown[0]:.80} has no known meaning; known are {', '.join(sorted(_KNOWN_KEYS))}")
     _check_ranks(folder, shapes)
     message = schema.message_module("NeuralNetwork_pb2").NeuralNetwork()
     network = CompiledNetwork(folder, message, shapes, _weights(folder, net))

@@ -94,10 +94,10 @@ def _constant(layer: CompiledLayer) -> None:
     """Numbers of single precision, of the rank ``nd_rank`` or, where none is stated, [channel, height, width]."""
     layer.expect_inputs(0)
     sizes = {axis: layer.integer(axis, 1, low=1) for axis in ("seq", "n", "k", "h", "w")}
-    rank = layer.integer("nd_rank", 0, high=5)
+    rank = max(layer.integer("nd_rank", high=5), 1) if layer.has("nd_rank") else None
     shape: Sequence[int] = axes_of(sizes)[5 - (rank or 3) :]
     count = sizes["seq"] * sizes["n"] * sizes["k"] * sizes["h"] * sizes["w"]
     values = read_floats(layer, "constant_blob", count)
     params = layer.add("loadConstantND" if rank else "loadConstant")
-    params.shape.extend(shape or [1])
+    params.shape.extend(shape)
     set_floats(params.data, values)
