@@ -1,53 +1,71 @@
-"""A model's structure, as coremltools' ``MLModelStructure``, from its specification."""
+"""A model's structure, as coremltools' ``MLModelStructure``: from its specification, and of networks from their compiled form."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from moka.bridge.coreml import _MLModelStructureNeuralNetworkLayerProxy, _MLModelStructureProgramOperationProxy
 from moka.errors import ProgramError
+from moka.formats.espresso.files import NET_FILE, read_net
+from moka.formats.mlmodelc.folder import CompiledFolder, is_compiled, open_folder
 from moka.formats.source import open_source
 
 __all__ = ["model_structure"]
+
+Layer: TypeAlias = tuple[str, str, list[str], list[str]]
+"""Name, type, inputs and outputs."""
 
 _NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
 _PIPELINES = ("pipeline", "pipelineClassifier", "pipelineRegressor")
 
 
 def model_structure(path: Path) -> Any:
-    """The structure of the model in a file or package; kinds other than programs, networks and pipelines have none."""
-    return _structure(open_source(path).specification)
+    """The structure of a compiled model, or of one in a file or package; only programs, networks and pipelines have one.
+
+    Layers of a compiled network have the types that they are compiled to (``elementwise``), as in Core ML; else those of the specification.
+    """
+    return _structure(open_source(path).specification, open_folder(path) if is_compiled(path) else None)
 
 
-def _structure(specification: Any) -> Any:
+def _structure(specification: Any, folder: CompiledFolder | None) -> Any:
     from coremltools.models.compute_plan import MLModelStructure
 
     kind = specification.WhichOneof("Type")
-    network = _network(getattr(specification, kind)) if kind in _NETWORKS else None
+    network = _network(getattr(specification, kind), folder) if kind in _NETWORKS else None
     program = _program(specification.mlProgram) if kind == "mlProgram" else None
-    pipeline = _pipeline(getattr(specification, kind)) if kind in _PIPELINES else None
+    pipeline = _pipeline(getattr(specification, kind), folder) if kind in _PIPELINES else None
     return MLModelStructure(neuralnetwork=network, program=program, pipeline=pipeline)
 
 
-def _network(network: Any) -> Any:
-    """The layers; ``type`` is the specification's name of the layer, for the names inside Core ML are not known for all of them."""
+def _network(network: Any, folder: CompiledFolder | None) -> Any:
     from coremltools.models.compute_plan import MLModelStructureNeuralNetwork, MLModelStructureNeuralNetworkLayer
 
-    def layer(message: Any) -> Any:
-        proxy = _MLModelStructureNeuralNetworkLayerProxy()
-        names = [message.name, message.WhichOneof("layer"), list(message.input), list(message.output)]
-        return MLModelStructureNeuralNetworkLayer(*names, proxy)
-
-    return MLModelStructureNeuralNetwork([layer(message) for message in network.layers])
+    layers = _specified_layers(network) if folder is None else _compiled_layers(folder)
+    proxy = _MLModelStructureNeuralNetworkLayerProxy
+    return MLModelStructureNeuralNetwork([MLModelStructureNeuralNetworkLayer(*layer, proxy()) for layer in layers])
 
 
-def _pipeline(message: Any) -> Any:
+def _specified_layers(network: Any) -> Iterator[Layer]:
+    for layer in network.layers:
+        yield layer.name, layer.WhichOneof("layer"), list(layer.input), list(layer.output)
+
+
+def _compiled_layers(folder: CompiledFolder) -> Iterator[Layer]:
+    for layer in read_net(folder.file(NET_FILE))["layers"]:
+        inputs, outputs = ([name for name in layer.get(key, "").split(",") if name] for key in ("bottom", "top"))
+        yield layer["name"], layer["type"], inputs, outputs
+
+
+def _pipeline(message: Any, folder: CompiledFolder | None) -> Any:
     from coremltools.models.compute_plan import MLModelStructurePipeline
 
     pipeline = getattr(message, "pipeline", message)  # a classifier's or regressor's is inside it
     names = [*pipeline.names, *(f"model{index}" for index in range(len(pipeline.names), len(pipeline.models)))]
-    return MLModelStructurePipeline([(name, _structure(model)) for name, model in zip(names, pipeline.models, strict=True)])
+    folders: Sequence[CompiledFolder | None] = [None] * len(names) if folder is None else folder.stages()
+    parts = zip(names, pipeline.models, folders, strict=True)
+    return MLModelStructurePipeline([(name, _structure(model, part)) for name, model, part in parts])
 
 
 def _program(program: Any) -> Any:

@@ -80,11 +80,13 @@ class Chip:
     Attributes:
         family: ``A`` for those of iPhones, ``M`` for those of Macs.
         generation: of the Neural Engine, by the chip of the A family that has it: 14 for A14 and M1.
+        cores: of the Neural Engine.
         figures: what is known of its speed, by name: ``neural_engine``, ``gpu``, ``cpu``, ``bandwidth``, ``launch``, ``int8``.
     """
 
     name: str
     generation: int
+    cores: int
     figures: Mapping[str, Figure]
 
     @property
@@ -180,7 +182,7 @@ def _chips() -> dict[str, Chip]:
     made = {}
     for name, row in table("apple")["chips"].items():
         figures = {key: _figure("apple", f"{name} {key}", entry) for key, entry in row.items() if isinstance(entry, dict)}
-        made[name] = Chip(name, row["generation"], figures)
+        made[name] = Chip(name, row["generation"], row.get("cores", 16), figures)
     return made
 
 

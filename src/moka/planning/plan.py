@@ -42,6 +42,7 @@ class Placement:
 
     Attributes:
         operation, type: its name and kind.
+        outputs: names of what it gives.
         layer: the layer of a network that it came from; else empty.
         within: the operation whose nested blocks it is in, with which it goes; else empty.
         engine, device: where it runs; empty if it can run nowhere.
@@ -52,6 +53,7 @@ class Placement:
 
     operation: str
     type: str
+    outputs: tuple[str, ...]
     layer: str
     within: str
     engine: str

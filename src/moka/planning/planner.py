@@ -209,8 +209,8 @@ class _Planner:
         options = self.options.get(operation) or self._options(operation, own)
         engine, device = self.candidates[place].key if place is not None else ("", "")
         seconds = 0.0 if place is None else options[place].seconds or 0.0
-        origin = operation.origin
-        return Placement(operation.name, operation.type, origin, within, engine, device, seconds, seconds / total, own, options)
+        names, origin = tuple(value.name for value in operation.outputs), operation.origin
+        return Placement(operation.name, operation.type, names, origin, within, engine, device, seconds, seconds / total, own, options)
 
     def segments(self, places: Mapping[Operation, int | None]) -> Iterator[SegmentPlan]:
         """What runs together, in order; nothing where an operation can run nowhere."""
