@@ -15,7 +15,8 @@ Compiled models are compiled by Moka, once, and found again in its cache (`moka.
 in Moka's own reading, which ``metadata.json`` marks: it runs here; for Apple's devices use `moka.compile`. A model that Moka can't
 compile at all runs nevertheless: its folder holds the source, and only Moka reads it.
 
-What is not there yet says so when it is asked for: compute plans.
+``MLComputePlan`` answers from Moka's plans: for this machine, or, modelled, for the device that ``MOKA_PLAN_DEVICE`` names
+(``MOKA_PLAN_DEVICE="iPhone 15 Pro"``).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moka.bridge import compiled
-from moka.bridge.failures import not_there_yet, runtime_errors
+from moka.bridge.failures import runtime_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,7 +166,11 @@ class _MLModelProxy:
 
     @staticmethod
     def get_compute_plan(path: str, compute_units: str) -> Any:
-        raise not_there_yet("compute plans (MLComputePlan)")
+        """The ``MLComputePlan`` of a compiled model: a plan for this machine, or for the device that ``MOKA_PLAN_DEVICE`` names."""
+        from moka.bridge.plans import compute_plan
+
+        with runtime_errors():
+            return compute_plan(compiled.model_in(Path(path).expanduser()), compute_units)
 
     @staticmethod
     def get_model_structure(path: str) -> Any:
@@ -179,12 +183,9 @@ class _MLModelProxy:
     @staticmethod
     def get_available_compute_devices() -> list[Any]:
         """coremltools' objects for the devices that models may run on: the CPU, and a GPU where PyTorch has one."""
-        from coremltools.models.compute_device import MLCPUComputeDevice, MLGPUComputeDevice
+        from moka.bridge.plans import compute_devices
 
-        from moka.models.devices import torch_device
-
-        cpu = MLCPUComputeDevice(_MLCPUComputeDeviceProxy())
-        return [cpu] if torch_device("ALL") == "cpu" else [cpu, MLGPUComputeDevice(_MLGPUComputeDeviceProxy())]
+        return compute_devices()
 
     @staticmethod
     def get_all_compute_devices() -> list[Any]:
@@ -236,17 +237,4 @@ class _MLModelStructureNeuralNetworkLayerProxy:
 
 
 class _MLComputePlanProxy:
-    """A compute plan: made by coremltools alone, which derives the plan of a connected device from it."""
-
-    @property
-    def model_structure(self) -> Any:
-        raise not_there_yet("compute plans (MLComputePlan)")
-
-    def get_compute_device_usage_for_mlprogram_operation(self, operation: Any) -> Any:
-        raise not_there_yet("compute plans (MLComputePlan)")
-
-    def get_compute_device_usage_for_neuralnetwork_layer(self, layer: Any) -> Any:
-        raise not_there_yet("compute plans (MLComputePlan)")
-
-    def get_estimated_cost_for_mlprogram_operation(self, operation: Any) -> Any:
-        raise not_there_yet("compute plans (MLComputePlan)")
+    """What answers for a compute plan: one of Moka's (`moka.bridge.plans`), or coremltools' own for a connected device."""

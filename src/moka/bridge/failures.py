@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from moka.errors import ExecutionError, MokaError
 
-__all__ = ["not_there_yet", "runtime_errors"]
+__all__ = ["runtime_errors"]
 
 
 @contextmanager
@@ -27,8 +27,3 @@ def runtime_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise RuntimeError(f"{type(error).__name__} inside Moka: {error}") from error
-
-
-def not_there_yet(feature: str) -> RuntimeError:
-    """The error for a part of Core ML's interface that Moka does not have yet."""
-    return RuntimeError(f"{feature}: Moka does not have this yet")
