@@ -36,8 +36,8 @@ def command(
 ) -> None:
     """Compile a model for Apple's systems.
 
-    SOURCE is a .mlmodel file or an .mlpackage folder; DESTINATION/NAME.mlmodelc is made of it. The arguments and options are those of Apple's coremlc; the options on systems only
-    check that the model loads there, the output is the same for all.
+    SOURCE is a .mlmodel file or an .mlpackage folder; DESTINATION/NAME.mlmodelc is made of it. The arguments and options are those of
+    Apple's coremlc; the options on systems only check that the model loads there, the output is the same for all.
     """
     with progress(f"compiling {source}") as show:
         made = moka.compile(
