@@ -38,13 +38,16 @@ class RowMatrix:
         features: the inputs: numbers and multi-arrays.
         width: how many columns the model needs; None where any number will do.
         where: the model, for messages.
+        takes_missing: whether the model has rules for missing values, which are NaN. Else they are refused: what would come out of
+            them looks like a prediction and is none.
 
     Raises:
         FormatError: an input is neither number nor multi-array, or the inputs have too few columns.
     """
 
-    def __init__(self, features: Mapping[str, Feature], width: int | None, where: object) -> None:
+    def __init__(self, features: Mapping[str, Feature], width: int | None, where: object, *, takes_missing: bool = False) -> None:
         self._names = list(features)
+        self._takes_missing = takes_missing
         self._scalars = all(isinstance(feature, ScalarFeature) for feature in features.values())
         self._needed = width
         for name, feature in features.items():
@@ -59,8 +62,16 @@ class RowMatrix:
         """The matrix, float64 [rows, columns].
 
         Raises:
-            InputError: too few columns, or rows of different lengths, where the description leaves the size open.
+            InputError: a missing value that the model has no rule for; too few columns, or rows of different lengths, where the
+                description leaves the size open.
         """
+        matrix = self._joined(rows)
+        if not self._takes_missing and np.isnan(matrix).any():
+            name = next(name for name in self._names if any(np.isnan(row[name]).any() for row in rows))
+            raise InputError(f"input {name!r} holds NaN, a missing value, which the model has no rule for; an imputer before it would")
+        return matrix
+
+    def _joined(self, rows: Sequence[Row]) -> Array:
         if self._scalars:
             numbers = np.array([[row[name] for name in self._names] for row in rows], np.float64)
             return numbers.reshape(len(rows), len(self._names))

@@ -28,7 +28,7 @@ class _TreeEnsemble(BatchModel):
         inputs = self.function.inputs
         whole = any(isinstance(item, ScalarFeature) and item.kind == "int64" for item in inputs.values())
         self.forest: Forest = build_forest(self._message.treeEnsemble, whole, self.path)
-        self._matrix = RowMatrix(inputs, self.forest.width, self.path)
+        self._matrix = RowMatrix(inputs, self.forest.width, self.path, takes_missing=True)
         self._transform = self._message.postEvaluationTransform
         if not _NO_TRANSFORM <= self._transform <= _SOFTMAX_ZERO_REFERENCE:
             raise FormatError(self.path, f"postEvaluationTransform is {self._transform}; expected 0 to {_SOFTMAX_ZERO_REFERENCE}")
