@@ -19,7 +19,7 @@ from tests.models.classical import load, rows
 
 MODELS = [
     sklearn.linear_model.LinearRegression(),
-    sklearn.linear_model.LogisticRegression(solver="newton-cg"),
+    sklearn.svm.LinearSVC(),
     sklearn.svm.SVC(),
     sklearn.svm.SVR(),
     sklearn.neighbors.KNeighborsClassifier(3),
