@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -395,3 +397,19 @@ def test_programs_in_a_pipeline_have_their_weights(tmp_path: Path) -> None:
         assert (back / f"Data/com.apple.CoreML/weights/model{index}/weights/weight.bin").read_bytes() == weights
     for path in (tmp_path / "Twice.mlpackage", compiled, back):
         assert moka.load(path).predict({"x": [1, 1, 1]})["y"].tolist() == [2, 3, 4]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak memory there")
+def test_programs_are_compiled_without_torch_and_without_reading_weights(tmp_path: Path) -> None:
+    """In a process of its own, with 256 MB of weights."""
+    source = program(tmp_path)
+    with (source / "Data" / "com.apple.CoreML" / "weights" / "weight.bin").open("r+b") as file:
+        file.truncate(2**28)
+    code = "import sys, moka; moka.compile(*sys.argv[1:]); print(*{'torch', 'coremltools'} & set(sys.modules))\n"
+    # Not the process's own count, ru_maxrss, which begins with that of the process that started it.
+    code += "print(*(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
+    run = subprocess.run([sys.executable, "-c", code, source, tmp_path], capture_output=True, text=True, check=True)
+    imported, peak = run.stdout.splitlines()
+    assert (tmp_path / "Sum.mlmodelc" / "weights" / "weight.bin").stat().st_size == 2**28
+    assert imported == ""
+    assert int(peak) < 100 * 1024
