@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from moka.cache.manifest import content_hash
 from moka.cache.sources import Facts
 from moka.errors import FormatError
 
@@ -126,6 +128,20 @@ def test_names_and_contents_make_a_source(facts: Facts, tmp_path: Path) -> None:
     assert one.digest == facts.source({"x": c, "y": b}).digest
     assert one != facts.source({"x": c, "y": b})  # the same content, but another file
     assert len({facts.source(files).digest for files in ({"x": a, "y": b}, {"x": b, "y": a}, {"x": a}, {"xy": a}, {})}) == 5
+
+
+@pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 5000, 5001])
+def test_hashes_of_files_read_in_parts(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moka.cache.manifest._PART", 1000)
+    content = np.random.default_rng(size).bytes(size)
+    (tmp_path / "file").write_bytes(content)
+    known = content_hash(tmp_path / "file")
+    assert known == content_hash(tmp_path / "file")
+    others = {content + b"x", content[:-1], content[1000:] + content[:1000], content[:1000] + content[1000:][::-1]} - {content}
+    others |= {content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :] for place in range(0, size, 97)}
+    for other in others:
+        (tmp_path / "file").write_bytes(other)
+        assert content_hash(tmp_path / "file") != known
 
 
 def test_what_is_no_file(facts: Facts, tmp_path: Path) -> None:

@@ -130,6 +130,18 @@ def test_verify_reads_what_sizes_and_times_do_not_show(cache: Cache, maker: Make
     assert maker.count == 3
 
 
+def test_copies_are_not_read_to_know_their_content(cache: Cache, maker: Maker, key: Numbered, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"product" * 100)
+    (tmp_path / "other").write_bytes(b"x")
+    source = cache.facts.source({"right": tmp_path / "source", "wrong": tmp_path / "other"})
+    name = "model/weights/weight.bin"
+    cache.get(key(1), maker, {name: source.hashes["right"], "no such file": source.hashes["wrong"]})
+    assert cache.verify() == []
+    cache.get(key(2), maker, {name: source.hashes["wrong"]})  # a promise that is not kept is found when all is read
+    ((entry, problem),) = cache.verify()
+    assert (entry.name, problem.split(":")[0]) == ("number 2", name)
+
+
 def test_an_entry_in_anothers_place_is_damaged(cache: Cache, key: Numbered) -> None:
     one, two = (cache.get(key(number), Maker(str(number).encode())) for number in (1, 2))
     shutil.rmtree(two.parent)

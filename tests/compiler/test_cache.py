@@ -81,6 +81,7 @@ def test_the_cache_gives_what_the_compiler_makes(kind: str, sources: dict[str, P
     assert found.name == f"{source.stem}.mlmodelc"
     assert tree(found) == tree(moka.compile(source, tmp_path))
     assert moka.compile_model(source, cache=cache) == found
+    assert cache.verify() == []
     (entry,) = cache.entries()
     assert (entry.product, entry.name) == ("mlmodelc", source.name)
 
@@ -134,6 +135,7 @@ def test_weights_beside_a_file_are_part_of_it(sources: dict[str, Path], cache: C
     for value in (1.5, -2.5):
         set_weight(tmp_path / "weights" / "weight.bin", value)
         assert last_output(moka.compile_model(tmp_path / "Bare.mlmodel", cache=cache)) == value
+    assert cache.verify() == []
     (tmp_path / "weights" / "weight.bin").unlink()
     with pytest.raises(moka.FormatError, match="does not exist"):
         moka.compile_model(tmp_path / "Bare.mlmodel", cache=cache)

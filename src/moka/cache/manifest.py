@@ -1,6 +1,6 @@
 """What an entry of the cache is for, and what was made for it: ``manifest.json`` beside the entry's ``content``.
 
-ENTRY/manifest.json     the key in full, and of every file its size, time of change and SHA-256
+ENTRY/manifest.json     the key in full, and of every file its size, time of change and hash
 ENTRY/content/...       what was made
 """
 
@@ -12,6 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from typing import Any
 from moka.errors import FormatError, InputError
 from moka.formats.files import read_bytes
 
-__all__ = ["CONTENT", "MANIFEST", "File", "Key", "Manifest", "sha256"]
+__all__ = ["CONTENT", "MANIFEST", "File", "Key", "Manifest", "content_hash"]
 
 MANIFEST = "manifest.json"
 CONTENT = "content"
 
 _LARGEST = 64 * 2**20
 _VERSION = 1
+_PART = 2**25
+_STEP = 2**20
 _SECONDS = 2_000_000_000
 """Nanoseconds that times of files are rounded down to: the coarsest that a file system in use keeps (FAT)."""
 
@@ -61,7 +64,7 @@ class File:
 
     size: int
     mtime_ns: int
-    sha256: str
+    hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +81,19 @@ class Manifest:
         return sum(file.size for file in self.files.values())
 
     @classmethod
-    def describe(cls, key: Key, content: Path) -> Manifest:
-        """The manifest of what was just made in ``content``; gives its files a time of change that every file system keeps."""
+    def describe(cls, key: Key, content: Path, known: Mapping[str, str]) -> Manifest:
+        """The manifest of what was just made in ``content``; gives its files a time of change that every file system keeps.
+
+        Args:
+            known: the hashes of those files that need not be read for it, by path.
+        """
         time_ns = time.time_ns() // _SECONDS * _SECONDS
         files = {}
         for name, path in _files(content):
             if not stat.S_ISREG(path.lstat().st_mode):
                 raise FormatError(path, "is no regular file; the cache keeps no others")
             os.utime(path, ns=(time_ns, time_ns))
-            files[name] = File(path.stat().st_size, path.stat().st_mtime_ns, sha256(path))
+            files[name] = File(path.stat().st_size, path.stat().st_mtime_ns, known.get(name) or content_hash(path))
         return cls(key, time.time(), files)
 
     @classmethod
@@ -97,7 +104,7 @@ class Manifest:
         try:
             document = json.loads(data)
             key = Key(document["product"], str(document["name"]), dict(document["parts"]))
-            files = {name: File(int(f["size"]), int(f["mtime_ns"]), str(f["sha256"])) for name, f in document["files"].items()}
+            files = {name: File(int(f["size"]), int(f["mtime_ns"]), str(f["hash"])) for name, f in document["files"].items()}
             made = cls(key, float(document["created"]), files)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             raise FormatError(path, f"is damaged: {type(error).__name__}: {error}") from error
@@ -125,15 +132,30 @@ class Manifest:
             status = found[name].lstat()
             if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
                 return f"{name}: was changed after it was made"
-            if full and sha256(found[name]) != file.sha256:
+            if full and content_hash(found[name]) != file.hash:
                 return f"{name}: other content than was made, with the same size and time"
         return None
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal; it is never in memory as a whole."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def content_hash(path: Path) -> str:
+    """A hash of a file's content, in hexadecimal: the SHA-256 of those of its parts of 32 MB, which several threads read."""
+    parts = range(0, max(path.stat().st_size, 1), _PART)
+    if len(parts) == 1:
+        digests = [_part_hash(path, 0)]
+    else:
+        with ThreadPoolExecutor(min(len(parts), os.cpu_count() or 1, 8)) as threads:
+            digests = list(threads.map(lambda start: _part_hash(path, start), parts))
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _part_hash(path: Path, start: int) -> bytes:
+    part, left = hashlib.sha256(), _PART
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while left and (data := file.read(min(left, _STEP))):
+            part.update(data)
+            left -= len(data)
+    return part.digest()
 
 
 def _files(folder: Path, prefix: str = "") -> Iterator[tuple[str, Path]]:

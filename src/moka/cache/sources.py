@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moka.cache.manifest import sha256
+from moka.cache.manifest import content_hash
 from moka.errors import FormatError
 from moka.formats.files import read_bytes, regular_file_size, replacing_file
 
@@ -53,9 +53,16 @@ class FileState:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a product is made of: a hash of names and contents, and the states that the files were in when they were read."""
+    """What a product is made of.
+
+    Attributes:
+        digest: a hash of all names and contents.
+        hashes: those of the files by name, as entries of the cache have them.
+        states: the states that the files were in when they were read.
+    """
 
     digest: str
+    hashes: Mapping[str, str]
     states: tuple[FileState, ...]
 
 
@@ -71,12 +78,10 @@ class Facts:
 
     def source(self, files: Mapping[str, Path]) -> Source:
         """The source that files are together, by names that count as part of it."""
-        total, states = hashlib.sha256(), []
-        for name in sorted(files):
-            content, state = self._known(files[name], "sha256", sha256)
-            total.update(json.dumps([name, content]).encode())
-            states.append(state)
-        return Source(total.hexdigest(), tuple(states))
+        known = {name: self._known(files[name], "hash", content_hash) for name in sorted(files)}
+        hashes = {name: content for name, (content, _) in known.items()}
+        digest = hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+        return Source(digest, hashes, tuple(state for _, state in known.values()))
 
     def of(self, path: Path, fact: str, compute: Callable[[Path], T]) -> T:
         """What ``compute`` gives for a file: a function of its content alone, with a result that JSON can hold, known as ``fact``."""

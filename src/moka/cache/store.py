@@ -20,11 +20,12 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
+from typing import TypeAlias
 
 from moka.cache.entry import GRACE, Entry, entry_in, last_used, redated, use
 from moka.cache.manifest import CONTENT, Key, Manifest
@@ -39,6 +40,9 @@ _DAY = 24 * 3600.0
 _FACTS_KEPT = 30 * _DAY
 _SHARE = 32
 """Entries are counted again when one process has added this fraction of what may be there."""
+
+
+Make: TypeAlias = Callable[[Path], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Cache:
         self.size = default_size() if size is None else parse_size(size)
         self.facts = Facts(self.folder / "facts")
 
-    def get(self, key: Key, make: Callable[[Path], object]) -> Path:
+    def get(self, key: Key, make: Make, copies: Mapping[str, str] | None = None) -> Path:
         """The folder with a key's product, made by ``make`` if it is not there; for reading only.
 
         Of any number of callers at once in any number of processes one makes it, and the others wait. It stays for ten minutes at least
@@ -75,6 +79,7 @@ class Cache:
         Args:
             key: all that the product depends on.
             make: fills the empty folder that it is given with regular files; what it raises is passed on, and nothing stays.
+            copies: hashes (`Source.hashes`) of those files, by path, that will be copies of files of the source, to save reading them.
 
         Raises:
             CacheError: no space is left.
@@ -83,11 +88,11 @@ class Cache:
         if use(entry):
             return entry / CONTENT
         if (obstacle := self._obstacle(entry.parent)) is not None:
-            return _substitute(self, obstacle).get(key, make)
+            return _substitute(self, obstacle).get(key, make, copies)
         try:
             with self._lock(entry.name):
                 if not use(entry):
-                    self._fill(entry, key, make)
+                    self._fill(entry, key, make, copies or {})
         except OSError as error:
             if error.errno not in _FULL:
                 raise
@@ -179,14 +184,14 @@ class Cache:
         finally:
             lock.release()
 
-    def _fill(self, entry: Path, key: Key, make: Callable[[Path], object]) -> None:
+    def _fill(self, entry: Path, key: Key, make: Make, copies: Mapping[str, str]) -> None:
         for left in (self.folder / "temporary").glob(f"{entry.name}.*"):
             shutil.rmtree(left, ignore_errors=True)
         temporary = self._temporary(entry)
         try:
             (temporary / CONTENT).mkdir(parents=True)
             make(temporary / CONTENT)
-            manifest = Manifest.describe(key, temporary / CONTENT)
+            manifest = Manifest.describe(key, temporary / CONTENT, copies)
             manifest.write(temporary)
             self._discard(entry)
             try:

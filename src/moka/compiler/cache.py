@@ -14,8 +14,9 @@ from moka.cache.sources import Source
 from moka.errors import FormatError, InputError
 from moka.formats.mlmodel import read_specification
 from moka.formats.mlmodelc.folder import is_compiled
+from moka.formats.mlpackage import read_package
 from moka.formats.references import blob_values, programs
-from moka.formats.source import is_package, resolve_model_path
+from moka.formats.source import MODEL_PATH, is_package, resolve_model_path
 
 __all__ = ["PRODUCT", "compile_model"]
 
@@ -54,7 +55,7 @@ def compile_model(path: str | os.PathLike[str], *, name: str | None = None, unve
         making = _Making(path, name, unverified, source, cache)
         parts = {"source": source.digest, "name": name, "compiler": _compiler_version(), "unverified": unverified}
         try:
-            return cache.get(Key(PRODUCT, path.name, parts), making) / f"{name}{_SUFFIX}"
+            return cache.get(Key(PRODUCT, path.name, parts), making, _copies(path, name, source)) / f"{name}{_SUFFIX}"
         except _ChangedError:
             continue
     raise FormatError(path, "keeps changing while it is compiled")
@@ -91,6 +92,12 @@ def _source(path: Path, cache: Cache) -> Source:
         raise InputError(f"{path}: is compiled already; give an .mlmodel or .mlpackage")
     names = cache.facts.of(path, "weight files", _weight_files)
     return cache.facts.source({"": path, **{name: resolve_model_path(name, path.parent, path.parent) for name in names}})
+
+
+def _copies(path: Path, name: str, source: Source) -> dict[str, str]:
+    """Hashes of the weight files, which the compiled model has where the source has them beside its model file."""
+    folder = f"{read_package(path).root_model.parent.relative_to(path).as_posix()}/" if is_package(path) else MODEL_PATH
+    return {f"{name}{_SUFFIX}/{file.removeprefix(folder)}": content for file, content in source.hashes.items() if file.startswith(folder)}
 
 
 def _weight_files(path: Path) -> list[str]:
