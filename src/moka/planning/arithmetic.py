@@ -36,12 +36,8 @@ def family_of(operation: Operation, sizes: Sizes) -> str:
 
 def _is_depthwise(operation: Operation, sizes: Sizes) -> bool:
     """Whether each channel has a kernel of its own: little arithmetic for much data."""
-    weight = _first(operation, "weight")
-    groups = stated(operation, "groups")
-    shape = sizes.sizes(weight) if weight is not None else ()
-    inner = shape[0] if operation.type == "conv_transpose" else shape[1] if len(shape) > 1 else 0
-    count = int(groups.value) if groups is not None else 1
-    return count > 1 and (inner == 1 or (operation.type == "conv_transpose" and inner == count))
+    groups, shape = stated(operation, "groups"), _sizes_of(operation, "weight", sizes)
+    return groups is not None and int(groups.value) > 1 and shape[1:2] == (1,)
 
 
 def _first(operation: Operation, name: str) -> Argument | None:

@@ -30,7 +30,7 @@ def decode(kind: type[R], data: Any, where: str) -> R:
     Raises:
         FormatError: a field is missing, unknown, or of another type.
     """
-    return typing.cast(R, _decode(kind, data, where))
+    return typing.cast(R, _decode(kind, data, f"{where}:"))
 
 
 def _decode(kind: Any, data: Any, where: str) -> Any:
@@ -57,11 +57,16 @@ def _record(kind: Any, data: Any, where: str) -> Any:
     hints = typing.get_type_hints(kind)
     known = {item.name: item for item in fields(kind)}
     if unknown := given.keys() - known.keys():
-        raise FormatError(where, f"has the field {min(unknown)!r}, which is none of {', '.join(known)}")
+        raise FormatError(where.removesuffix(":"), f"has the field {min(unknown)!r}, which is none of {', '.join(known)}")
     needed = [name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING]
     if missing := [name for name in needed if name not in given]:
-        raise FormatError(where, f"lacks the field {missing[0]!r}")
-    return kind(**{name: _decode(hints[name], value, f"{where}.{name}") for name, value in given.items()})
+        raise FormatError(where.removesuffix(":"), f"lacks the field {missing[0]!r}")
+    return kind(
+        **{
+            name: _decode(hints[name], value, f"{where} {name}" if where.endswith(":") else f"{where}.{name}")
+            for name, value in given.items()
+        }
+    )
 
 
 def _union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
@@ -78,11 +83,11 @@ def _union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
 
 def _one_of(allowed: tuple[Any, ...], data: Any, where: str) -> Any:
     if data not in allowed:
-        raise FormatError(where, f"is {data!r:.60}; expected one of {', '.join(map(repr, allowed))}")
+        raise FormatError(where.removesuffix(":"), f"is {data!r:.60}; expected one of {', '.join(map(repr, allowed))}")
     return data
 
 
 def _expect(data: Any, kind: type, where: str) -> Any:
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
-        raise FormatError(where, f"is {data!r:.60}; expected {kind.__name__}")
+        raise FormatError(where.removesuffix(":"), f"is {data!r:.60}; expected {kind.__name__}")
     return data

@@ -34,7 +34,7 @@ class Reason:
     text: str
     rule: str = ""
     source: str = ""
-    confidence: Confidence | Literal[""] = ""
+    confidence: Literal["high", "medium", "low", ""] = ""
     change: str = ""
 
     def __str__(self) -> str:
