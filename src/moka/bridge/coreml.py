@@ -7,6 +7,7 @@ images through): converting them to what the model declares is the work of ``mok
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from collections.abc import Mapping
@@ -34,8 +35,18 @@ __all__ = [
     "_State",
 ]
 
+ENGINE_VARIABLE = "MOKA_ENGINE"
+"""The environment variable that says what the bridge's models run on where `moka.bridge.install` does not."""
+
+engine: str | None = None
+"""What `moka.bridge.install` was asked to run models on."""
+
 NEWEST_SPECIFICATION = 10
 """The newest version of the format, that of iOS 26 and macOS 26; a model that needs more of it than Moka has says so when loaded."""
+
+
+def _engine() -> Any:
+    return engine or os.environ.get(ENGINE_VARIABLE) or "auto"
 
 
 class _State:
@@ -90,7 +101,8 @@ class _MLModelProxy:
             started = time.perf_counter_ns()
             self._asset = asset  # alive as long as the model, for its folder may be temporary
             self._source = Path(path).expanduser() if asset is None else asset.path
-            self._model = load(compiled.model_in(self._source), compute_units=compute_units, function=function_name or None)
+            function = function_name or None
+            self._model = load(compiled.model_in(self._source), compute_units=compute_units, function=function, engine=_engine())
             self._model.widen_outputs()
             self._load_duration = time.perf_counter_ns() - started
             self._predict_duration: int | None = None

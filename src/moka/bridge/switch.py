@@ -91,7 +91,7 @@ def _own_library(full_name: str) -> ModuleType | None:
         return None
 
 
-def install(*, force: bool = False, replace_libraries: bool = False) -> bool:
+def install(*, force: bool = False, replace_libraries: bool = False, engine: str | None = None) -> bool:
     """Makes stock coremltools use Moka as its Core ML runtime, whether it was imported before or not.
 
     Registers `coremltools.libcoremlpython`; `libmilstoragepython` and `libmodelpackage` too where the installed coremltools
@@ -101,6 +101,7 @@ def install(*, force: bool = False, replace_libraries: bool = False) -> bool:
     Args:
         force: install on macOS too, in place of Apple's Core ML.
         replace_libraries: use Moka's own code for weight files and packages even where coremltools' libraries are there.
+        engine: what models run on, as for `moka.load`; None for what the environment variable MOKA_ENGINE says, else ``auto``.
 
     Returns:
         Whether the bridge is installed now: False only on macOS without ``force``.
@@ -112,6 +113,7 @@ def install(*, force: bool = False, replace_libraries: bool = False) -> bool:
     with _lock:
         if sys.platform == "darwin" and not force:
             return is_installed()
+        coreml.engine = engine
         if _installed is None:
             installation = _Installation(_stand_ins(replace_libraries))
             installation.open()
