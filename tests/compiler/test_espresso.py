@@ -428,3 +428,38 @@ def test_a_blob_that_two_layers_write_is_refused(tmp_path: Path) -> None:
     source = open_source(write_network(tmp_path / "network.mlmodel", build, (4, 12, 5), exact=False))
     with pytest.raises(UnsupportedError, match="blob 'y' is written by 2 layers"):
         compile_network(source, tmp_path)
+
+
+Change = Callable[[Any], object]
+
+DAMAGED: dict[str, tuple[Build, Change, str]] = {
+    "channels": (convolution, lambda layers: setattr(layers[0].convolution, "outputChannels", 2**40), "expected 26388279066624"),
+    "kernel": (convolution, lambda layers: layers[0].convolution.kernelSize.__setitem__(0, 2**63), "has 96 weights; expected"),
+    "weights too many": (convolution, lambda layers: layers[0].convolution.weights.floatValue.append(1), "has 97 weights; expected 96"),
+    "biases missing": (convolution, lambda layers: layers[0].convolution.bias.Clear(), "bias: has no weights"),
+    "normalization": (folded, lambda layers: setattr(layers[2].batchnorm, "channels", 2**50), "gamma: has 4 weights"),
+    "products": (dense, lambda layers: setattr(layers[1].innerProduct, "inputChannels", 2**60), "has 1440 weights"),
+    "window": (pooling(), lambda layers: layers[0].pooling.kernelSize.append(3), "kernelSize has 3 entries"),
+    "blob of nowhere": (convolution, lambda layers: layers[0].input.__setitem__(0, "w"), "reads the blob 'w'"),
+    "no output": (convolution, lambda layers: layers[0].output.__setitem__(0, "w"), "output 'y' is a blob that no layer writes"),
+    "no kind": (convolution, lambda layers: layers[0].ClearField("convolution"), "of the kind None"),
+    "number": (function("LINEAR", 1, 0), lambda layers: setattr(layers[0].activation.linear, "alpha", float("inf")), "finite numbers only"),
+    "comma": (convolution, lambda layers: layers[0].output.append("a,b"), "outputs; expected 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "change", "problem"), DAMAGED.values(), ids=DAMAGED)
+def test_damaged_networks(tmp_path: Path, build: Build, change: Change, problem: str) -> None:
+    def damaged(net: NeuralNetworkBuilder) -> None:
+        build(net)
+        change(net.spec.neuralNetwork.layers)
+
+    source = open_source(write_network(tmp_path / "network.mlmodel", damaged, (4, 12, 5), exact=False))
+    with pytest.raises(moka.MokaError, match=problem):
+        compile_network(source, tmp_path, unverified=True)
+
+
+def test_an_input_of_too_many_elements(tmp_path: Path) -> None:
+    path = write_network(tmp_path / "network.mlmodel", convolution, (4, 2**30, 2**30), exact=False)
+    with pytest.raises(moka.MokaError, match="input 'x' has the shape"):
+        compile_network(open_source(path), tmp_path)

@@ -77,6 +77,8 @@ def compile_network(source: ModelSource, folder: Path, *, unverified: bool = Fal
     _check(specification, message, compilation)
     outputs = _output_blobs(message, specification.description)
     shapes = blob_shapes(message, specification.description)
+    if missing := next((name for name in outputs if name not in shapes), None):
+        raise ProgramError(f"output {missing!r} is a blob that no layer writes")
     nodes = fold(message.layers, outputs, compilation)
     exact = message.arrayInputShapeMapping == 1
     blobs: list[Blob] = []

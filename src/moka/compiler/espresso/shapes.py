@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from moka.compiler.espresso.weights import check_count
 from moka.errors import ProgramError, UnsupportedError
 from moka.importers.neural_network.builder import NetworkBuilder
 from moka.importers.neural_network.network import Network, translate_network
@@ -18,14 +20,16 @@ COLORS = {10: "GRAYSCALE", 20: "RGB", 30: "BGR", 40: "GRAYSCALE"}
 """Orders of colours by the format's number; the last is grayscale in half precision."""
 
 _SMALL = 4096
+_LARGEST = 2**40
 
 
 class _Sizes(WeightStore):
     """Weights that have their shape only, so that nothing large is decoded. Few numbers are real: they may be a shape themselves."""
 
     def read(self, message: Any, shape: Sequence[int], where: str, *, axis: int = 0) -> Array:
-        if np.prod(shape, dtype=np.float64) <= _SMALL:
+        if math.prod(shape) <= _SMALL:
             return super().read(message, shape, where, axis=axis)
+        check_count(message, shape, where)
         return np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), tuple(shape), (0,) * len(shape))
 
 
@@ -55,11 +59,20 @@ def declared_shape(kind: Any, name: str) -> tuple[int, ...]:
     """The shape that an input has unless it is given another one.
 
     Raises:
-        ProgramError: neither an image nor an array, or an array that says nothing of its shape.
+        ProgramError: neither an image nor an array, an array that says nothing of its shape, or too many elements.
     """
-    if kind.HasField("imageType"):
-        channels = 3 if COLORS.get(kind.imageType.colorSpace) in ("RGB", "BGR") else 1
-        return (1, channels, int(kind.imageType.height), int(kind.imageType.width))
+    shape = _image_shape(kind.imageType) if kind.HasField("imageType") else _array_shape(kind, name)
+    if math.prod(shape) > _LARGEST:
+        raise ProgramError(f"input {name!r} has the shape {list(shape)}, which is more than {_LARGEST} elements")
+    return shape
+
+
+def _image_shape(image: Any) -> tuple[int, ...]:
+    channels = 3 if COLORS.get(image.colorSpace) in ("RGB", "BGR") else 1
+    return (1, channels, int(image.height), int(image.width))
+
+
+def _array_shape(kind: Any, name: str) -> tuple[int, ...]:
     if not kind.HasField("multiArrayType"):
         raise ProgramError(f"input {name!r} is neither an image nor a multi-array; a network takes these")
     array = kind.multiArrayType

@@ -18,7 +18,7 @@ import numpy as np
 from moka.errors import ProgramError
 from moka.importers.neural_network.weights import decode_weights
 
-__all__ = ["BatchNormalization", "Blob", "batchnorm_parameters", "biases", "constant", "form", "weights"]
+__all__ = ["BatchNormalization", "Blob", "batchnorm_parameters", "biases", "check_count", "constant", "form", "weights"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -45,13 +45,16 @@ class BatchNormalization:
     root: Array
 
     @classmethod
-    def of(cls, params: Any, where: str) -> BatchNormalization:
-        """From a ``BatchnormLayerParams`` message; the root is that of the variance and epsilon."""
-        parts = {
-            name: _floats(getattr(params, name), (params.channels,), f"{where}: {name}") for name in ("gamma", "beta", "mean", "variance")
-        }
-        root = np.sqrt(parts.pop("variance") + np.float32(params.epsilon))
-        return cls(**parts, root=root)
+    def of(cls, params: Any, channels: int, where: str) -> BatchNormalization:
+        """From a ``BatchnormLayerParams`` message; the root is that of the variance and epsilon.
+
+        Raises:
+            ProgramError: it is of another number of channels, or its parameters are.
+        """
+        if params.channels != channels:
+            raise ProgramError(f"{where}: the batch normalization after it has {params.channels} channels; expected {channels}")
+        gamma, beta, mean, variance = (_channels(params, name, where) for name in _PARAMETERS)
+        return cls(gamma, beta, mean, np.sqrt(variance + np.float32(params.epsilon)))
 
     def weights(self, values: Array) -> Array:
         """Convolution weights [out, ...] with this normalization in them."""
@@ -81,10 +84,11 @@ def form(message: Any, where: str) -> str:
 def weights(message: Any, shape: Sequence[int], where: str, normalization: BatchNormalization | None = None) -> Blob:
     """Weights of ``shape`` in their own form (quantized ones as float32), with a batch normalization in them if there is one."""
     dtype = _DTYPES[form(message, where)]
+    check_count(message, shape, where)
 
     def read() -> Array:
         if normalization is None and message.float16Value:
-            return _stored_halves(message.float16Value, shape, where)
+            return np.frombuffer(message.float16Value, dtype)
         values = _floats(message, shape, where)
         return (values if normalization is None else normalization.weights(values)).astype(dtype, copy=False)
 
@@ -93,6 +97,8 @@ def weights(message: Any, shape: Sequence[int], where: str, normalization: Batch
 
 def biases(message: Any | None, channels: int, where: str, *, spread: int = 1, normalization: BatchNormalization | None = None) -> Blob:
     """Biases as float32, zeros where there is no message, in a blob of room for ``spread`` times as many."""
+    if message is not None:
+        check_count(message, (channels,), where)
 
     def read() -> Array:
         values = np.zeros(channels, np.float32) if message is None else _floats(message, (channels,), where)
@@ -104,6 +110,7 @@ def biases(message: Any | None, channels: int, where: str, *, spread: int = 1, n
 
 def constant(message: Any, shape: Sequence[int], where: str) -> Blob:
     """Numbers of ``shape`` as float32."""
+    check_count(message, shape, where)
     return Blob(math.prod(shape) * 4, lambda: _floats(message, shape, where))
 
 
@@ -125,11 +132,14 @@ def _channels(params: Any, name: str, where: str) -> Array:
     return _floats(getattr(params, name), (params.channels,), f"{where}: {name}")
 
 
+def check_count(message: Any, shape: Sequence[int], where: str) -> None:
+    """Refuses weights that are not as many as the shape says, before anything of their size is made."""
+    found = len(message.floatValue) or len(message.float16Value) / 2
+    if form(message, where) != "quantized" and found != math.prod(shape):
+        raise ProgramError(f"{where}: has {found:g} weights; expected {math.prod(shape)}, which is {list(shape)}")
+    if form(message, where) == "quantized":
+        _floats(message, shape, where)
+
+
 def _floats(message: Any, shape: Sequence[int], where: str) -> Array:
     return decode_weights(message, shape, 0, where)
-
-
-def _stored_halves(data: bytes, shape: Sequence[int], where: str) -> Array:
-    if len(data) != 2 * math.prod(shape):
-        raise ProgramError(f"{where}: has {len(data)} bytes; expected {2 * math.prod(shape)} for {list(shape)}")
-    return np.frombuffer(data, np.dtype("<f2"))

@@ -17,6 +17,8 @@ NAMES = ("w", "h", "k", "n", "seq")
 
 CHANNEL = 2
 
+_LARGEST = 2**31 - 1
+
 
 def by_axis(values: Sequence[int], rest: int = 1) -> dict[str, int]:
     """Numbers of the last axes by the axis's name; ``rest`` for the axes before them.
@@ -31,7 +33,13 @@ def by_axis(values: Sequence[int], rest: int = 1) -> dict[str, int]:
 
 
 def sizes(shape: Sequence[int]) -> dict[str, int]:
-    """A shape as shape files hold it; the sequence is left out where it is 1."""
+    """A shape as shape files hold it; the sequence is left out where it is 1.
+
+    Raises:
+        UnsupportedError: there are more than five axes, or a size is above 2³¹ - 1.
+    """
+    if any(size > _LARGEST for size in shape):
+        raise UnsupportedError(f"shape {list(shape)} has a size above {_LARGEST}; a compiled network holds sizes of 31 bits")
     named = by_axis(shape)
     return {name: size for name, size in named.items() if name != "seq" or size != 1}
 

@@ -58,7 +58,7 @@ def _blobs(net: LayerContext, params: Any, shape: tuple[int, int, int, int]) -> 
     """Biases come before weights; a batch normalization gives biases to a layer that had none."""
     where = str(net.node)
     batchnorm = net.node.batchnorm
-    normalization = None if batchnorm is None else BatchNormalization.of(batchnorm, where)
+    normalization = None if batchnorm is None else BatchNormalization.of(batchnorm, shape[0], where)
     attributes: Attributes = {"has_biases": int(params.hasBias or normalization is not None)}
     if attributes["has_biases"]:
         message = params.bias if params.hasBias else None

@@ -9,6 +9,7 @@ from moka.compiler.espresso.layers._windows import borders
 from moka.compiler.espresso.numbers import number
 from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
 from moka.compiler.espresso.weights import constant
+from moka.errors import UnsupportedError
 
 __all__ = [
     "constant_pad",
@@ -97,8 +98,10 @@ def load_constant_nd(net: LayerContext, params: Any) -> Attributes:
 def constant_pad(net: LayerContext, params: Any) -> Attributes:
     """Two amounts for each axis, first to last."""
     net.guess_unless(not params.padToGivenOutputSizeMode, "padToGivenOutputSizeMode")
+    net.guess_unless(len(net.node.inputs) == 1, "amounts that are an input")
     amounts = [int(amount) for amount in params.padAmounts]
-    net.guess_unless(len(amounts) <= _PAD_ENTRIES, f"padAmounts of {len(amounts)} numbers")
+    if len(amounts) > _PAD_ENTRIES or max(amounts, default=0) >= 2**31:
+        raise UnsupportedError(f"{net.node}: padAmounts: {len(amounts)} numbers, up to {max(amounts)}; expected at most 64 of 31 bits")
     padded = amounts + [0] * (_PAD_ENTRIES - len(amounts))
     return {"nd_mode": True, "value": number(params.value), **{f"pads_{index}": amount for index, amount in enumerate(padded)}}
 

@@ -101,6 +101,8 @@ def concat_nd(net: NetworkBuilder, params: Any, *blobs: Value) -> Value:
 def split_nd(net: NetworkBuilder, params: Any, x: Value) -> list[Value]:
     """Parts along an axis: of splitSizes, or numSplits about equal ones, of which the first are larger by one where the size wants it."""
     sizes = _ints(params.splitSizes)
+    if (len(sizes) or params.numSplits) != len(net.layer.output):
+        raise ProgramError(f"{net.origin}: splits into {len(sizes) or params.numSplits} parts, but has {len(net.layer.output)} outputs")
     if not sizes:
         total, count = size_of(net, x, params.axis), params.numSplits
         if not isinstance(total, int) or not count:

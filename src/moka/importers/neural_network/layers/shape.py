@@ -100,6 +100,8 @@ def concat(net: NetworkBuilder, params: Any, *blobs: Value) -> Value:
 @layer("split")
 def split(net: NetworkBuilder, params: Any, x: Value) -> list[Value]:
     """Equal parts along channels."""
+    if params.nOutputs != len(net.layer.output):
+        raise ProgramError(f"{net.origin}: splits into {params.nOutputs} parts, but has {len(net.layer.output)} outputs")
     return net.emit_all("split", params.nOutputs, x=x, axis=-3, num_splits=params.nOutputs)
 
 
