@@ -26,10 +26,8 @@ def test_compiles_and_prints_the_path(moka_command: Call, scaled: Path, tmp_path
 def test_takes_what_apples_compiler_takes(moka_command: Call, scaled: Path, tmp_path: Path) -> None:
     """As Xcode calls it."""
     plist = tmp_path / "Partial.plist"
-    result = moka_command(
-        "compile", scaled, tmp_path, "--deployment-target", "17.0", "--platform", "iOS", "--output-partial-info-plist", plist,
-        "--container", "bundle-resources", "--json",
-    )  # fmt: skip
+    options = "--deployment-target 17.0 --sdkroot /SDKs/iPhoneOS.sdk --platform ios --container bundle-resources".split()
+    result = moka_command("compile", scaled, tmp_path, *options, "--output-partial-info-plist", plist, "--json")
     assert json.loads(result.stdout) == {"path": str(tmp_path / "scaled-1.0.mlmodelc"), "unverified": []}
     assert plistlib.loads(plist.read_bytes()) == {}
 
@@ -39,6 +37,17 @@ def test_refuses_what_does_not_load_there(moka_command: Call, scaled: Path, tmp_
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: {scaled}: specification version 7 needs iOS 16.0, and the deployment target is 12.0")
     assert not (tmp_path / "new").exists()
+
+
+def test_files_that_can_not_be_written_are_an_error_in_one_line(moka_command: Call, scaled: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = moka_command("compile", scaled, tmp_path / "file")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: ")
+    assert str(tmp_path / "file") in result.stderr
+    assert moka_command("compile", scaled, tmp_path / "file", "--debug").exception is not None
+    compiled = moka_command("compile", scaled, tmp_path / "new", "--output-partial-info-plist", tmp_path / "missing" / "a.plist")
+    assert (compiled.exit_code, compiled.stderr.count("\n")) == (1, 1)
 
 
 def test_unverified_is_asked_for(moka_command: Call, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ _WIDTH = 120
 
 
 class Verb(click.Command):
-    """A command that reports Moka's errors in one line, or with ``--debug`` with their traceback."""
+    """A command that reports Moka's errors, and the system's about files, in one line, or with ``--debug`` with their traceback."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -35,7 +35,7 @@ class Verb(click.Command):
         debug = ctx.params.pop("debug")
         try:
             return super().invoke(ctx)
-        except MokaError as error:
+        except (MokaError, OSError) as error:
             if debug:
                 raise
             raise click.ClickException(str(error)) from error

@@ -18,6 +18,7 @@ __all__ = ["command"]
 @click.argument("destination", type=click.Path(path_type=Path))
 @click.option("--platform", metavar="NAME", help="The system that it is for: ios, macos, ...")
 @click.option("--deployment-target", metavar="RELEASE", help="The oldest release of that system that must load it: 16.0.")
+@click.option("--sdkroot", metavar="FOLDER", expose_value=False, help="Taken as Xcode gives it, and not needed.")
 @click.option("--container", metavar="KIND", help="What it is packed into: bundle-resources or swift-package.")
 @click.option("--output-partial-info-plist", "plist", metavar="FILE", type=click.Path(path_type=Path), help="Write an empty property list.")
 @click.option("--unverified", is_flag=True, help="Write what no real compiled model has shown as well, and say so in metadata.json.")

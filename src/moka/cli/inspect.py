@@ -29,7 +29,7 @@ _TEXT = 300
 def command(model: str, operations: bool, as_json: bool) -> None:
     """Say what a model is: inputs, outputs, operations, weights.
 
-    MODEL is a .mlmodel file or an .mlpackage folder of any kind; nothing is run.
+    MODEL is a .mlmodel file, an .mlpackage or a .mlmodelc folder of any kind; nothing is run.
     """
     with progress(f"reading {model}"):
         summary = moka.inspect(model)

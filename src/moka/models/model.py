@@ -39,7 +39,7 @@ def load(
     allow_low_precision: bool = False,
     plan: Any = None,
 ) -> Model:
-    """Loads a Core ML model: a ``.mlmodel`` file or an ``.mlpackage`` folder.
+    """Loads a Core ML model: a ``.mlmodel`` file, an ``.mlpackage`` folder or a compiled ``.mlmodelc`` folder.
 
     Args:
         path: the model.

@@ -153,7 +153,7 @@ def inspect(path: str | os.PathLike[str]) -> ModelSummary:
     Raises:
         FormatError: the file is not what its format demands.
         ProgramError: an operation uses a name that nothing before it defines, or an updatable network has no loss or optimizer.
-        UnsupportedError: a compiled model.
+        UnsupportedError: a compiled model of a kind, or with a layer, whose compiled form Moka does not know.
     """
     source = open_source(path)
     specification = source.specification
