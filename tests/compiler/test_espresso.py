@@ -444,7 +444,7 @@ DAMAGED: dict[str, tuple[Build, Change, str]] = {
     "no output": (convolution, lambda layers: layers[0].output.__setitem__(0, "w"), "output 'y' is a blob that no layer writes"),
     "no kind": (convolution, lambda layers: layers[0].ClearField("convolution"), "of the kind None"),
     "number": (function("LINEAR", 1, 0), lambda layers: setattr(layers[0].activation.linear, "alpha", float("inf")), "finite numbers only"),
-    "comma": (convolution, lambda layers: layers[0].output.append("a,b"), "outputs; expected 1"),
+    "outputs": (convolution, lambda layers: layers[0].output.append("z"), "outputs; expected 1"),
 }  # fmt: skip
 
 
@@ -457,6 +457,16 @@ def test_damaged_networks(tmp_path: Path, build: Build, change: Change, problem:
     source = open_source(write_network(tmp_path / "network.mlmodel", damaged, (4, 12, 5), exact=False))
     with pytest.raises(moka.MokaError, match=problem):
         compile_network(source, tmp_path, unverified=True)
+
+
+def test_a_comma_in_the_name_of_a_blob(tmp_path: Path) -> None:
+    def build(net: NeuralNetworkBuilder) -> None:
+        convolution(net, top="a,b")
+        net.add_softmax("softmax", "a,b", "y")
+
+    source = open_source(write_network(tmp_path / "network.mlmodel", build, (4, 12, 5), exact=False))
+    with pytest.raises(UnsupportedError, match="blob 'a,b' has a comma in its name"):
+        compile_network(source, tmp_path)
 
 
 def test_an_input_of_too_many_elements(tmp_path: Path) -> None:
