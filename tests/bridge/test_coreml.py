@@ -179,11 +179,6 @@ def test_the_structure_of_a_network_and_of_a_pipeline(ct, tmp_path):
     assert (layer.name, layer.type, layer.input_names, layer.output_names) == ("layer", "softmax", ["x"], ["y"])
 
 
-def test_what_is_not_there_yet_says_so(ct, network):
-    with pytest.raises(RuntimeError, match="compute plans"):
-        ct.models.compute_plan.MLComputePlan.load_from_path(network.model.get_compiled_model_path())
-
-
 def test_wrong_inputs_are_runtime_errors(ct, network):
     with pytest.raises(RuntimeError, match="'x'"):
         network.model.predict({})
