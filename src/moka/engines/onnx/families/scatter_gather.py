@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from moka.engines.onnx.graph import Array, Graph, Operand
+from moka.engines.onnx.graph import Array, Graph, Operand, Unlowerable
 from moka.engines.onnx.registry import lowers
 
 _REDUCTIONS = {"add": "add", "sub": "add", "mul": "mul", "div": "mul", "max": "max", "min": "min", "update": "none"}
@@ -18,6 +18,21 @@ _REDUCTIONS = {"add": "add", "sub": "add", "mul": "mul", "div": "mul", "max": "m
 
 def _wraps(g: Graph) -> bool:
     return g.version in ("ios15", "ios16")
+
+
+def _place(g: Graph, indices: Operand, sizes: Operand, validate_indices: bool) -> Operand:
+    """Indices to read at, as int64."""
+    if not validate_indices:
+        return _inside(g, indices, sizes)
+    if not _are_inside(indices, sizes):
+        raise Unlowerable("it checks its indices while it runs, which ONNX has no form for")
+    return g.cast(indices, np.int64)
+
+
+def _are_inside(indices: Operand, sizes: Operand) -> bool:
+    """Whether indices are known to be inside."""
+    known = indices.is_constant and sizes.is_constant
+    return known and bool(((indices.content >= 0) & (indices.content < sizes.content)).all())
 
 
 def _inside(g: Graph, indices: Operand, sizes: Operand) -> Operand:
@@ -44,7 +59,7 @@ def _sizes(g: Graph, x: Operand, start: int, count: int) -> Operand:
     return g.node("Shape", x, dtype=np.int64, start=start, end=start + count)
 
 
-def _axis_size(g: Graph, x: Operand, axis: int, indices: Operand) -> Operand:
+def _axis_size(g: Graph, x: Operand, axis: int) -> Operand:
     """The size of one axis, without dimensions, so that indices keep theirs."""
     return g.constant(np.array(x.size(axis), np.int64)) if x.is_static(axis) else g.node("Squeeze", g.size_of(x, axis), g.ints([0]))
 
@@ -52,7 +67,7 @@ def _axis_size(g: Graph, x: Operand, axis: int, indices: Operand) -> Operand:
 @lowers("gather")
 def gather(g: Graph, x: Operand, indices: Operand, *, axis: int, batch_dims: int = 0, validate_indices: bool = False) -> Operand:
     axis %= x.rank
-    place = g.cast(indices, np.int64) if validate_indices else _inside(g, indices, _axis_size(g, x, axis, indices))
+    place = _place(g, indices, _axis_size(g, x, axis), validate_indices)
     if not batch_dims:
         return g.node("Gather", x, place, axis=axis)
     between = list(range(batch_dims, axis))
@@ -71,15 +86,13 @@ def gather(g: Graph, x: Operand, indices: Operand, *, axis: int, batch_dims: int
 
 @lowers("gather_along_axis")
 def gather_along_axis(g: Graph, x: Operand, indices: Operand, *, axis: int, validate_indices: bool = False) -> Operand:
-    place = g.cast(indices, np.int64) if validate_indices else _inside(g, indices, _axis_size(g, x, axis, indices))
+    place = _place(g, indices, _axis_size(g, x, axis), validate_indices)
     return g.node("GatherElements", x, place, axis=axis)
 
 
 @lowers("gather_nd")
 def gather_nd(g: Graph, x: Operand, indices: Operand, *, batch_dims: int = 0, validate_indices: bool = False) -> Operand:
-    place = g.cast(indices, np.int64)
-    if not validate_indices:
-        place = _inside(g, indices, _sizes(g, x, batch_dims, indices.size(-1)))
+    place = _place(g, indices, _sizes(g, x, batch_dims, indices.size(-1)), validate_indices)
     return g.node("GatherND", x, place, batch_dims=batch_dims or None)
 
 
@@ -149,15 +162,13 @@ def _guarded(
     if _wraps(g):
         return write(data, _inside(g, indices, sizes))
     place = g.cast(indices, np.int64)
-    if validate_indices or (place.is_constant and sizes.is_constant and _all_inside(place.content, sizes.content)):
+    if _are_inside(indices, sizes):
         return write(data, place)
+    if validate_indices:
+        raise Unlowerable("it checks its indices while it runs, which ONNX has no form for")
     below = g.node("Less", place, g.constant(np.array(0, np.int64)), dtype=np.bool_)
     outside = g.node("Or", below, g.node("Greater", place, sizes, dtype=np.bool_))
     place = g.node("Where", outside, sizes, place, dtype=np.int64)
     ends = [int(axis in axes) for axis in range(data.rank)]
     room = g.node("Pad", data, g.ints([0] * data.rank + ends), g.constant(np.zeros((), data.dtype)))
     return g.node("Slice", write(room, place), g.ints([0] * data.rank), g.shape_of(data))
-
-
-def _all_inside(indices: Array, sizes: Array) -> bool:
-    return bool(((indices >= 0) & (indices < sizes)).all())
