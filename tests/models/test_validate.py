@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import coremltools as ct
+import numpy as np
 import pytest
 import torch
+from coremltools.models.neural_network import NeuralNetworkBuilder
 
 import moka
 from tests.builders import convert, traced
@@ -124,3 +126,79 @@ def test_real_models_are_right(corpus: Path) -> None:
     if not sources:
         pytest.skip(f"no models at {corpus}")
     assert {path.name: found for path in sources if (found := list(map(str, moka.validate(path))))} == {}
+
+
+def network(folder: Path, change: Callable[[Any], Any]) -> list[str]:
+    """What is found in y = dense(relu(x)) for x [3], y [2], after a change of its layers."""
+    builder = NeuralNetworkBuilder([("x", ct.models.datatypes.Array(3))], [("y", ct.models.datatypes.Array(2))])
+    builder.add_activation("relu", "RELU", "x", "r")
+    builder.add_inner_product("dense", np.ones((2, 3)), np.zeros(2), 3, 2, True, "r", "y")
+    change(builder)
+    (folder / "network.mlmodel").write_bytes(builder.spec.SerializeToString())
+    found = moka.validate(folder / "network.mlmodel")
+    assert all("network.mlmodel" in problem.where for problem in found)
+    return [problem.message for problem in found]
+
+
+def one_side_reads_the_other(builder: Any) -> None:
+    branch = builder.add_branch("choice", "x").branch
+    for nested, source, target in ((branch.ifBranch, "x", "inner"), (branch.elseBranch, "inner", "other")):
+        NeuralNetworkBuilder(nn_spec=nested, disable_rank5_shape_mapping=True).add_copy("copy of " + source, source, target)
+
+
+def bias_too_long(builder: Any) -> None:
+    builder.nn_spec.layers[1].innerProduct.bias.floatValue.append(1)
+
+
+def make_updatable(builder: Any) -> None:
+    builder.make_updatable(["dense"])
+
+
+def add_custom(builder: Any) -> None:
+    params = ct.proto.NeuralNetwork_pb2.CustomLayerParams(className="moka.tests.NeverRegistered")
+    builder.add_custom("own", ["r"], ["own"], params)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda builder: None, []),
+        (add_custom, []),
+        (bias_too_long, ["layer 'dense' (innerProduct): bias: has 3 weights"]),
+        (lambda builder: builder.nn_spec.layers[1].input.append("x"), ["layer 'dense' (innerProduct) has 2 inputs; expected 1"]),
+        (one_side_reads_the_other, ["layer 'copy of inner' (copy) reads the blob 'inner', which no input and no earlier layer writes"]),
+        (make_updatable, ["the network has no loss layer", "updateParams.optimizer is not set"]),
+    ],
+    ids=["right", "custom", "weights", "inputs", "branch", "update"],
+)
+def test_problems_of_networks_name_the_layer(change: Callable[[Any], Any], expected: list[str], tmp_path: Path) -> None:
+    found = network(tmp_path, change)
+    assert len(found) == len(expected), found
+    for message, part in zip(found, expected, strict=True):
+        assert part in message
+
+
+def test_all_problems_of_a_network_are_found(tmp_path: Path) -> None:
+    def change(builder: Any) -> None:
+        relu, dense = builder.nn_spec.layers
+        relu.input[0] = "nothing"
+        dense.output[0] = "z"
+        builder.nn_spec.layers.add(name="new", input=["z"], output=["n"])
+
+    found = network(tmp_path, change)
+    assert [message.partition(" reads")[0] for message in found] == [
+        "layer 'relu' (activation)",
+        "layer 'new' is of no kind that Moka knows",
+        "output 'y' is a blob that no layer writes",
+    ]
+
+
+def test_models_of_other_kinds_are_loaded_to_see(tmp_path: Path) -> None:
+    specification = ct.proto.Model_pb2.Model(specificationVersion=1)
+    specification.description.input.add(name="x").type.doubleType.SetInParent()
+    specification.description.output.add(name="y").type.doubleType.SetInParent()
+    specification.treeEnsembleRegressor.treeEnsemble.numPredictionDimensions = 1
+    specification.treeEnsembleRegressor.treeEnsemble.nodes.add(trueChildNodeId=7)
+    (tmp_path / "trees.mlmodel").write_bytes(specification.SerializeToString())
+    (problem,) = moka.validate(tmp_path / "trees.mlmodel")
+    assert "tree 0: node 0: its child 7 is missing" in problem.message

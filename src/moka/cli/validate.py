@@ -17,8 +17,9 @@ __all__ = ["command"]
 def command(ctx: click.Context, model: str, as_json: bool) -> None:
     """List everything that is wrong with a model.
 
-    Checks the package, the weight files, the description, and of ML Programs the structure and every operation's types. One line a
-    problem: where it is, what was found and what was expected. The exit status is 1 if there is any.
+    Checks the package, the weight files, the description, of ML Programs the structure and every operation's types, of neural networks
+    every layer, and that the model loads. One line a problem: where it is, what was found and what was expected. The exit status is 1 if
+    there is any.
     """
     with progress(f"checking {model}"):
         problems = moka.validate(model)

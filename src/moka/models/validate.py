@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from moka.errors import FormatError, MokaError
+from moka.errors import FormatError, MokaError, UnsupportedError
+from moka.formats import updates
 from moka.formats import validate as files
 from moka.formats.source import ModelSource, open_source
 from moka.formats.validate import Problem
 from moka.importers.ml_program import import_program
 from moka.ir import verify
 from moka.ir.program import Function, Program
+from moka.models.configuration import Configuration
 from moka.models.features import parse_feature, parse_states
+from moka.models.kinds import model_class
 from moka.models.metadata import KNOWN_VERSIONS
 from moka.models.parts import stages
 
@@ -24,18 +27,31 @@ __all__ = ["Problem", "validate"]
 def validate(path: str | os.PathLike[str]) -> list[Problem]:
     """All that is wrong with a model; an empty list for one that is right.
 
-    Checked are the manifest and items of a package, weight files and references to them, the description, and for ML Programs
-    their structure, the types of every operation, and that description and program agree. The weights themselves are not read.
+    Checked are the manifest and items of a package, weight files and references to them, the description, for ML Programs their
+    structure, the types of every operation, and that description and program agree, and for neural networks every layer. A model in which
+    none of this is wrong is loaded as well, which finds weights of the wrong length, trees without a root and the like.
 
     Raises:
-        UnsupportedError: a compiled model.
+        UnsupportedError: a compiled model of a kind, or with a layer, whose compiled form Moka does not know.
     """
     found = files.problems(path)
     try:
         source = open_source(path)
     except FormatError:  # what is wrong has been found above
         return found
-    return [*found, *_model(source, str(source.model_file), [str(problem) for problem in found])]
+    where = str(source.model_file)
+    found += _model(source, where, [str(problem) for problem in found])
+    return found or list(_loaded(source, where))
+
+
+def _loaded(source: ModelSource, where: str) -> Iterator[Problem]:
+    """The problem that keeps a model from being loaded, if there is one; what only Moka can't do is none of the file's."""
+    try:
+        model_class(source)(source, Configuration())
+    except UnsupportedError:
+        return
+    except MokaError as error:
+        yield Problem(where, str(error).removeprefix(f"{source.path}: "))
 
 
 def _model(source: ModelSource, where: str, known: list[str]) -> Iterator[Problem]:
@@ -47,6 +63,8 @@ def _model(source: ModelSource, where: str, known: list[str]) -> Iterator[Proble
     yield from _description(specification.description, where)
     if specification.WhichOneof("Type") == "mlProgram":
         yield from _program(source, where, known)
+    if specification.WhichOneof("Type").startswith("neuralNetwork"):
+        yield from _network(specification, where)
     inner = stages(source)
     if specification.WhichOneof("Type").startswith("pipeline") and not inner:
         yield Problem(where, "the pipeline has no models")
@@ -92,6 +110,20 @@ def _caught(where: str, check: Callable[..., Any], *arguments: Any) -> Iterator[
         check(*arguments)
     except MokaError as error:
         yield Problem(where, str(error))
+
+
+def _network(specification: Any, where: str) -> Iterator[Problem]:
+    from moka.importers.neural_network.check import problems  # the translations of layers are on PyTorch
+
+    message, description = getattr(specification, specification.WhichOneof("Type")), specification.description
+    classified = (
+        {description.predictedFeatureName, description.predictedProbabilitiesName} if hasattr(message, "stringClassLabels") else set()
+    )
+    outputs = [feature.name for feature in description.output if feature.name not in classified]
+    yield from (Problem(where, problem) for problem in problems(message, [feature.name for feature in description.input], outputs))
+    if specification.isUpdatable:
+        for check in (updates.losses, updates.network_parameters, updates.trainable_weights):
+            yield from _caught(where, check, message)
 
 
 def _program(source: ModelSource, where: str, known: list[str]) -> Iterator[Problem]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["kinds", "may_break", "may_end", "never_ends", "reads", "writes"]
+__all__ = ["kinds", "may_break", "may_end", "networks", "never_ends", "reads", "writes"]
 
 _NESTED = {"branch": ("ifBranch", "elseBranch"), "loop": ("conditionNetwork", "bodyNetwork")}
 _UNPREDICTABLE = ("random", "categoricalDistribution", "custom")
 """How the names of layers begin whose results may differ from one run to the next."""
 
 
-def _networks(message: Any) -> Iterator[Any]:
+def networks(message: Any) -> Iterator[Any]:
+    """The layers of each network nested in a layer."""
     kind = message.WhichOneof("layer")
     for field in _NESTED.get(kind, ()):
         yield getattr(getattr(message, kind), field).layers
@@ -23,7 +24,7 @@ def writes(layers: Sequence[Any]) -> list[str]:
     names: dict[str, None] = {}
     for message in layers:
         names.update(dict.fromkeys(message.output))
-        for nested in _networks(message):
+        for nested in networks(message):
             names.update(dict.fromkeys(writes(nested)))
     return list(names)
 
@@ -34,7 +35,7 @@ def reads(layers: Sequence[Any]) -> set[str]:
     outside: set[str] = set()
     for message in layers:
         outside |= set(message.input) - own
-        for nested in _networks(message):
+        for nested in networks(message):
             outside |= reads(nested) - own
         own |= set(message.output)
     return outside
@@ -44,7 +45,7 @@ def kinds(layers: Sequence[Any]) -> Iterator[str]:
     """The kinds of layers, those in nested networks too."""
     for message in layers:
         yield message.WhichOneof("layer") or ""
-        for nested in _networks(message):
+        for nested in networks(message):
             yield from kinds(nested)
 
 
@@ -52,7 +53,7 @@ def may_end(message: Any, ending: tuple[str, ...] = ("loopBreak", "loopContinue"
     """Whether a layer may end the iteration that it is in: those of loops inside it end their own."""
     kind = message.WhichOneof("layer")
     if kind == "branch":
-        return any(may_end(inner, ending) for nested in _networks(message) for inner in nested)
+        return any(may_end(inner, ending) for nested in networks(message) for inner in nested)
     return kind in ending
 
 
