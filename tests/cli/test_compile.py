@@ -26,7 +26,7 @@ def test_compiles_and_prints_the_path(moka_command: Call, scaled: Path, tmp_path
 def test_takes_what_apples_compiler_takes(moka_command: Call, scaled: Path, tmp_path: Path) -> None:
     """As Xcode calls it."""
     plist = tmp_path / "Partial.plist"
-    options = "--deployment-target 17.0 --sdkroot /SDKs/iPhoneOS.sdk --platform ios --container bundle-resources".split()
+    options = ["--deployment-target", "17.0", "--sdkroot", "/SDKs/iPhoneOS.sdk", "--platform", "ios", "--container", "bundle-resources"]
     result = moka_command("compile", scaled, tmp_path, *options, "--output-partial-info-plist", plist, "--json")
     assert json.loads(result.stdout) == {"path": str(tmp_path / "scaled-1.0.mlmodelc"), "unverified": []}
     assert plistlib.loads(plist.read_bytes()) == {}
