@@ -116,11 +116,11 @@ def _network(specification: Any, where: str) -> Iterator[Problem]:
     from moka.importers.neural_network.check import problems  # the translations of layers are on PyTorch
 
     message, description = getattr(specification, specification.WhichOneof("Type")), specification.description
-    classified = (
-        {description.predictedFeatureName, description.predictedProbabilitiesName} if hasattr(message, "stringClassLabels") else set()
-    )
+    is_classifier = message.DESCRIPTOR.name == "NeuralNetworkClassifier"
+    classified = {description.predictedFeatureName, description.predictedProbabilitiesName} if is_classifier else set()
+    inputs = [feature.name for feature in description.input]
     outputs = [feature.name for feature in description.output if feature.name not in classified]
-    yield from (Problem(where, problem) for problem in problems(message, [feature.name for feature in description.input], outputs))
+    yield from (Problem(where, problem) for problem in problems(message, inputs, outputs))
     if specification.isUpdatable:
         for check in (updates.losses, updates.network_parameters, updates.trainable_weights):
             yield from _caught(where, check, message)
