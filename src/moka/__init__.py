@@ -14,7 +14,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moka import bridge, cache
+    from moka import bridge, cache, pytorch
     from moka.compiler.cache import compile_model
     from moka.compiler.compile import compile
     from moka.compiler.decompile import decompile
@@ -70,6 +70,7 @@ __all__ = [
     "load_plan",
     "metadata",
     "plan",
+    "pytorch",
     "random_inputs",
     "read_inputs",
     "read_value",
@@ -106,7 +107,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("bridge", "cache"):
+    if name in ("bridge", "cache", "pytorch"):
         return importlib.import_module(f"moka.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'moka' has no attribute {name!r}")

@@ -1,0 +1,109 @@
+"""PyTorch programs that run with Core ML what Core ML can do, and the rest with PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
+from torch.fx import GraphModule
+
+from moka.errors import InputError
+from moka.pytorch.building import build
+from moka.pytorch.calling import Calling
+from moka.pytorch.config import DelegateConfig
+from moka.pytorch.program import Program
+
+__all__ = ["DelegatedModule", "delegate"]
+
+
+def delegate(exported_program: ExportedProgram, config: DelegateConfig | None = None) -> DelegatedModule:
+    """Gives a module that computes what an exported program does, with Core ML models for all parts that Core ML can run.
+
+        exported = torch.export.export(model.eval(), (image,))
+        fast = moka.pytorch.delegate(exported)
+        fast(image)
+        print(fast.report())
+
+    Args:
+        exported_program: what ``torch.export.export`` gave, in eval mode.
+        config: which nodes may go to Core ML, and how the models are made and run.
+
+    Raises:
+        UnsupportedError: ``whole_graph`` is set and the program does not become one Core ML model.
+    """
+    config = config or DelegateConfig()
+    exported = exported_program.run_decompositions({})
+    program = Program.of(exported)
+    built = build(program, config)
+    return DelegatedModule(built.module, program, Calling.of(exported), config)
+
+
+class DelegatedModule(torch.nn.Module):
+    """A program with Core ML models in it; made by `delegate` and by `load`.
+
+    Its ``state_dict`` holds what PyTorch still needs, under the names of the original module: the buffers that the program changes, and the
+    weights of what stayed in PyTorch. Buffers that became Core ML states are in it, too.
+    """
+
+    def __init__(self, module: GraphModule, program: Program, calling: Calling, config: DelegateConfig) -> None:
+        super().__init__()
+        self.graph_module = module
+        self.config = config
+        self.calling = calling
+        self._results = program.results
+        self._values: list[tuple[torch.nn.Module, str] | int] = []
+        inputs = {name: index for index, name in enumerate(program.inputs)}
+        self._input_index = dict(inputs)
+        for node in module.graph.find_nodes(op="placeholder"):
+            if node.name in inputs:
+                self._values.append(inputs[node.name])
+            elif node.users:
+                target = program.targets.get(node.name, node.name)
+                tensor = program.constants[node.name] if node.name in program.constants else program.buffers[node.name][1].clone()
+                self._values.append(self._hold(target, tensor))
+            else:
+                module.graph.erase_node(node)
+        module.recompile()
+        super().train(False)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        flat = self.calling.flatten(args, kwargs)
+        if torch.is_grad_enabled() and any(isinstance(value, torch.Tensor) and value.requires_grad for value in flat):
+            raise InputError("an input requires gradients, and Core ML gives none: use torch.no_grad(), or train the original module")
+        with torch.no_grad():
+            values = [flat[item] if isinstance(item, int) else getattr(*item) for item in self._values]
+            return self.calling.unflatten(self._written(self.graph_module(*values), flat))
+
+    def train(self, mode: bool = True) -> DelegatedModule:
+        """Only ``train(False)``: what an exported program does in training is not in it."""
+        if mode:
+            raise InputError("a delegated program runs in eval mode only: train the original module, export it and delegate it again")
+        return super().train(False)
+
+    def _written(self, outputs: Sequence[Any], flat: Sequence[Any]) -> list[Any]:
+        """The user's results, after buffers and inputs that the program changes have been written to."""
+        results, writes = [], []
+        for value, (kind, target) in zip(outputs, self._results, strict=True):
+            if kind is OutputKind.USER_OUTPUT:
+                results.append(value)
+            elif kind is OutputKind.BUFFER_MUTATION:
+                writes.append((self.get_buffer(str(target)), value))
+            elif kind is OutputKind.USER_INPUT_MUTATION:
+                writes.append((flat[self._input_index[str(target)]], value))
+        for place, value in writes:
+            place.copy_(value)
+        return results
+
+    def _hold(self, target: str, tensor: torch.Tensor) -> tuple[torch.nn.Module, str]:
+        """Keeps a tensor as a buffer under the name that it had in the original module."""
+        owner: torch.nn.Module = self
+        *path, name = target.split(".")
+        for part in path:
+            if part not in owner._modules:
+                owner.add_module(part, torch.nn.Module())
+            owner = owner.get_submodule(part)
+        owner.register_buffer(name, tensor)
+        return owner, name

@@ -1,0 +1,143 @@
+"""Core ML models that stand in a PyTorch program for a part of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from moka.errors import FormatError, InputError
+from moka.formats.files import read_bytes
+from moka.pytorch.config import DelegateConfig
+
+__all__ = ["PACKAGE", "PORTS", "Port", "Ports", "Segment", "load_segment"]
+
+PACKAGE = "model.mlpackage"
+PORTS = "ports.json"
+_LARGEST = 2**24
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: Core ML's name of the feature, PyTorch's name of the type, and whether the tensor has no dimensions."""
+
+    feature: str
+    dtype: str
+    scalar: bool
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        dtype = getattr(torch, self.dtype, None)
+        if not isinstance(dtype, torch.dtype):
+            raise FormatError(PORTS, f"dtype {self.dtype!r} is none of PyTorch's")
+        return dtype
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a segment takes and gives, in the order of its arguments and results; ``states`` names its buffers."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    states: tuple[str, ...] = ()
+
+    def write(self, folder: Path) -> None:
+        (folder / PORTS).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Ports:
+        """The ports beside a package; FormatError if the file is damaged."""
+        path = folder / PORTS
+        try:
+            found = json.loads(read_bytes(path, _LARGEST, "it names inputs and outputs only"))
+            ports = [[Port(str(p["feature"]), str(p["dtype"]), bool(p["scalar"])) for p in found[kind]] for kind in ("inputs", "outputs")]
+            return cls(tuple(ports[0]), tuple(ports[1]), tuple(map(str, found["states"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(path, f"is damaged: {type(error).__name__}: {error}") from error
+
+
+class Segment(torch.nn.Module):
+    """Runs a Core ML model on tensors, and gives tensors of the types that the program had.
+
+    Args:
+        model: what predicts: a `moka.Model`, or Core ML itself on macOS.
+        ports: the order and the types of inputs and outputs.
+        device: where results go.
+        original: the same computation in PyTorch, for integers that Core ML's int32 can't hold; None where it is not known.
+    """
+
+    def __init__(
+        self, model: Any, ports: Ports, device: torch.device, original: Callable[..., Sequence[torch.Tensor]] | None = None
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.ports = ports
+        self.device = device
+        self.original = original
+        self.state: Any = model.make_state() if ports.states else None
+        self._inputs = [(port.feature, port.scalar) for port in ports.inputs]
+        self._outputs = [(port.feature, port.torch_dtype, port.scalar) for port in ports.outputs]
+
+    def forward(self, *values: Any) -> tuple[torch.Tensor, ...]:
+        feed = {
+            name: np.reshape(np.asarray(value), (1,)) if scalar else value.detach().cpu().numpy()
+            for (name, scalar), value in zip(self._inputs, values, strict=True)
+        }
+        try:
+            found = self.model.predict(feed, self.state)
+        except InputError:
+            if self.original is None or not _too_wide(values):
+                raise
+            return tuple(self.original(*values))
+        return tuple([self._tensor(found[name], dtype, scalar) for name, dtype, scalar in self._outputs])
+
+    def write_states(self, values: Sequence[torch.Tensor]) -> None:
+        """Replaces the states' content, in the order of the ports."""
+        for name, value in zip(self.ports.states, values, strict=True):
+            self.state.write_state(name, value)
+
+    def read_states(self) -> list[torch.Tensor]:
+        """Copies of the states' content, in the order of the ports."""
+        return [torch.from_numpy(np.array(self.state.read_state(name))) for name in self.ports.states]
+
+    def _tensor(self, array: Any, dtype: torch.dtype, scalar: bool) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if scalar:
+            tensor = tensor.reshape(())
+        return tensor.to(self.device, dtype)
+
+    def extra_repr(self) -> str:
+        return f"{', '.join(port.feature for port in self.ports.inputs)} -> {', '.join(port.feature for port in self.ports.outputs)}"
+
+
+def load_segment(
+    package: Path, ports: Ports, config: DelegateConfig, device: torch.device, original: Callable[..., Any] | None = None
+) -> Segment:
+    """Loads a package as a segment: with Moka, on macOS with Core ML itself."""
+    return Segment(_model(package, config), ports, device, original)
+
+
+def _model(package: Path, config: DelegateConfig) -> Any:
+    if sys.platform == "darwin" and config.engine == "auto":
+        import coremltools
+
+        return coremltools.models.MLModel(str(package), compute_units=coremltools.ComputeUnit[config.compute_units])
+    from moka.models.model import load
+
+    return load(package, compute_units=config.compute_units, engine=config.engine, threads=config.threads)
+
+
+def _too_wide(values: Sequence[Any]) -> bool:
+    """Whether an integer is beyond int32."""
+    limits = torch.iinfo(torch.int32)
+    for value in values:
+        tensor = torch.as_tensor(value)
+        if tensor.dtype == torch.int64 and tensor.numel() and (tensor.min() < limits.min or tensor.max() > limits.max):
+            return True
+    return False
