@@ -45,6 +45,8 @@ class Work:
 
 NOTHING = Work("none", "")
 
+_HANDFUL = 64
+
 
 def work(operation: Operation, sizes: Sizes) -> Work:
     """The work of an operation with all that is nested in it: of a condition, that of its more expensive branch."""
@@ -73,7 +75,7 @@ def _sum(items: Iterable[Work], exact: bool = True) -> Work:
 def _own_work(operation: Operation, sizes: Sizes) -> Work:
     family = family_of(operation, sizes)
     computed = [argument for argument in operation.arguments() if not is_constant(argument)]
-    constants = [argument for argument in operation.arguments() if is_constant(argument)]
+    constants = [argument for argument in operation.arguments() if is_constant(argument) and _is_weight(argument, sizes)]
     weights, stored = sum(map(sizes.bytes, constants)), sum(_stored(argument, sizes) for argument in constants)
     read, written = sum(map(sizes.bytes, computed)), sum(map(sizes.bytes, operation.outputs))
     if family == "view":
@@ -84,6 +86,12 @@ def _own_work(operation: Operation, sizes: Sizes) -> Work:
         read = written = min([sizes.bytes(argument) for argument in computed[1:]] or [written])
     exact = all(map(sizes.is_exact, (*operation.arguments(), *operation.outputs)))
     return Work(family, _dtype(operation, sizes), flops_of(operation, sizes), read, written, weights, stored, exact)
+
+
+def _is_weight(argument: Argument, sizes: Sizes) -> bool:
+    """Whether a constant is one of numbers, not a handful of sizes or axes."""
+    dtype = sizes.dtype(argument)
+    return dtype is not None and (dtype.is_float or sizes.count(argument) > _HANDFUL)
 
 
 def _dtype(operation: Operation, sizes: Sizes) -> str:
