@@ -15,9 +15,12 @@ from moka.formats.dtypes import DType
 from moka.ir.program import Block, Constant, Value
 from moka.ir.types import Dimension
 
-__all__ = ["Array", "Graph", "Operand", "Packed", "Sink", "Target", "Unlowerable", "Weights", "onnx_dtype"]
+__all__ = ["OF_OPERATION", "Array", "Graph", "Operand", "Packed", "Sink", "Target", "Unlowerable", "Weights", "onnx_dtype"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
+
+OF_OPERATION = "::"
+"""Stands between an operation's name and what its nodes and values are called beside it."""
 
 _LARGE = 1024
 """Bytes from which on a constant is kept outside the model's message."""
@@ -153,7 +156,7 @@ class Graph:
     Attributes:
         states: what each state of the program holds at this point.
         block: lowers a nested block.
-        version: the opset of the operation's record that is being lowered: ``ios17``.
+        operation, version: the operation that is being lowered, by name, and the opset of its record: ``ios17``.
     """
 
     def __init__(self, target: Target, outer: Graph | None = None) -> None:
@@ -168,6 +171,7 @@ class Graph:
         self._converted: dict[int, Operand] = {} if outer is None else outer._converted
         self.block: Sink = _no_blocks if outer is None else outer.block
         self.version = "ios15"
+        self.operation = "" if outer is None else outer.operation
 
     def fresh(self, hint: str) -> str:
         """A name that nothing in the model has: the hint, or the hint with a number."""
@@ -208,15 +212,20 @@ class Graph:
         operands = self._operands(inputs)
         first = next((item.dtype for item in operands if item is not None), np.dtype(np.float32))
         outputs = [
-            Operand(self.fresh(kind.lower()), np.dtype(dtype) if dtype is not None else first, shape)
+            Operand(self.fresh(self._name(kind.lower())), np.dtype(dtype) if dtype is not None else first, shape)
             for dtype, shape in zip(dtypes, shapes or [None] * len(dtypes), strict=True)
         ]
         stated = {name: value for name, value in attributes.items() if value is not None}
         names = [item.name if item is not None else "" for item in operands]
         while names and not names[-1]:
             names.pop()
-        self.nodes.append(helper.make_node(kind, names, [item.name for item in outputs], self.fresh(kind), domain=domain, **stated))
+        self.nodes.append(
+            helper.make_node(kind, names, [item.name for item in outputs], self.fresh(self._name(kind)), domain=domain, **stated)
+        )
         return outputs
+
+    def _name(self, kind: str) -> str:
+        return f"{self.operation}{OF_OPERATION}{kind}" if self.operation else kind
 
     def _operands(self, inputs: Iterable[Operand | Array | float | None]) -> list[Operand | None]:
         inputs = list(inputs)

@@ -181,7 +181,7 @@ class _Lowerer:
         if lowering is None:
             raise Unlowerable(f"operation {operation.type!r} has no form in ONNX")
         record = lookup(operation.type, self.opset)
-        graph.version = record.opset
+        graph.operation, graph.version = operation.name, record.opset
         try:
             result = lowering.function(graph, **self._arguments(operation, record, lowering))
         except Unlowerable as reason:
