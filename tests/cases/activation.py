@@ -61,6 +61,8 @@ CASES = [
     *both("prelu", {"x": X[..., None], "alpha": SLOPES}, lambda: onnx_run("PRelu", X, SLOPES.reshape(3, 1, 1))[..., None], note="rank5"),
     *both("scaled_tanh", {"x": np.array([-1.0, 0.0, 0.5], np.float32), "alpha": 2.0, "beta": 3.0}, [-1.9901095, 0, 1.8102965]),
     *both("sigmoid_hard", {"x": X, "alpha": 0.3, "beta": 0.6}, lambda: onnx_run("HardSigmoid", X, alpha=0.3, beta=0.6)),
+    *both("sigmoid_hard", {"x": SMALL, "alpha": 1.0, "beta": 0.0}, [0, 0, 0, 0, 0.5, 1, 1], note="clip"),
+    *both("sigmoid_hard", {"x": SMALL, "alpha": 0.5, "beta": 0.0}, [0, 0, 0, 0, 0.25, 0.5, 1], note="slope"),
     Case("softmax", {"x": X}, lambda: scipy.special.softmax(X, axis=-1)),
     *[
         Case("softmax", {"x": X, "axis": axis}, lambda axis=axis: scipy.special.softmax(X, axis=axis), note=f"axis{axis}")

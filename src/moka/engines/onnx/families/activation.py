@@ -57,7 +57,8 @@ def leaky_relu(g: Graph, x: Operand, *, alpha: float) -> Operand:
 
 @lowers("linear_activation")
 def linear_activation(g: Graph, x: Operand, *, alpha: float, beta: float) -> Operand:
-    return g.node("Add", g.node("Mul", x, alpha), beta)
+    scaled = x if alpha == 1 else g.node("Mul", x, alpha)
+    return scaled if beta == 0 else g.node("Add", scaled, beta)
 
 
 @lowers("prelu")
@@ -73,6 +74,8 @@ def scaled_tanh(g: Graph, x: Operand, *, alpha: float, beta: float) -> Operand:
 
 @lowers("sigmoid_hard")
 def sigmoid_hard(g: Graph, x: Operand, *, alpha: float, beta: float) -> Operand:
+    if beta == 0:  # which OpenVINO 2026.4 takes for the default of 0.5
+        return g.node("Clip", x if alpha == 1 else g.node("Mul", x, alpha), 0.0, 1.0)
     return g.node("HardSigmoid", x, alpha=alpha, beta=beta)
 
 
