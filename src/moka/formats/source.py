@@ -39,6 +39,7 @@ class ModelSource:
         self.specification = specification
         self._boundary = boundary
         self._files: dict[Path, WeightFile] = {}
+        self._named: dict[str, WeightFile] = {}
         self._lock = threading.Lock()
 
     def weights(self, file_name: str) -> WeightFile:
@@ -47,11 +48,11 @@ class ModelSource:
         Raises:
             FormatError: the name has another form, leads outside the package, or is no weight file.
         """
-        path = self.weight_path(file_name)
         with self._lock:
-            if path not in self._files:
-                self._files[path] = WeightFile(path)
-            return self._files[path]
+            if file_name not in self._named:
+                path = self.weight_path(file_name)
+                self._named[file_name] = self._files[path] = self._files.get(path) or WeightFile(path)
+            return self._named[file_name]
 
     def weight_path(self, file_name: str) -> Path:
         """The existing file that a program calls ``@model_path/...``; the errors are those of ``weights``, but it is not opened."""
