@@ -135,3 +135,21 @@ def test_shows_the_update_parameters_of_a_network(moka_command: Call, tmp_path: 
         "shuffle true any",
         "seed 0 any",
     ]
+
+
+def test_prints_the_layers_of_networks(moka_command: Call, corpus: Path, tmp_path: Path) -> None:
+    path = corpus / "pairs" / "updatable-drawing" / "UpdatableDrawingClassifier.mlmodel"
+    if not path.exists():
+        pytest.skip("the pipeline is not among the real models")
+    layers = ct.utils.load_spec(str(path)).pipelineClassifier.pipeline.models[0].neuralNetwork.layers
+    result = moka_command("inspect", "--operations", path)
+    names = [line.rpartition("  # ")[2] for line in result.stdout.splitlines() if "  # " in line]
+    assert names == [layer.name for layer in layers]
+    assert result.stdout.startswith("# model0\n")
+    assert json.loads(moka_command("inspect", "--operations", "--json", path).stdout)["programs"]["model0"] in result.stdout
+    specification = ct.proto.Model_pb2.Model(specificationVersion=1)
+    specification.identity.SetInParent()
+    (tmp_path / "identity.mlmodel").write_bytes(specification.SerializeToString())
+    refused = moka_command("inspect", "--operations", tmp_path / "identity.mlmodel")
+    assert refused.exit_code == 1
+    assert "identity models have neither operations nor layers" in refused.stderr

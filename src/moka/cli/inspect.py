@@ -24,7 +24,7 @@ _TEXT = 300
 
 @verb()
 @model_argument
-@click.option("--operations", is_flag=True, help="Print the ML Program, one operation a line.")
+@click.option("--operations", is_flag=True, help="Print the ML Program, one operation a line, or the neural network, one layer a line.")
 @as_json
 def command(model: str, operations: bool, as_json: bool) -> None:
     """Say what a model is: inputs, outputs, operations, weights.
@@ -34,7 +34,7 @@ def command(model: str, operations: bool, as_json: bool) -> None:
     with progress(f"reading {model}"):
         summary = moka.inspect(model)
     if as_json:
-        texts = {part.name: part.program_text() for part in summary.parts if part.program is not None}
+        texts = {part.name: text for part in summary.parts if (text := part.program_text())}
         print_json(summary.to_dict() | ({"programs": texts} if operations else {}))
     elif operations:
         _print_programs(summary)
@@ -43,13 +43,13 @@ def command(model: str, operations: bool, as_json: bool) -> None:
 
 
 def _print_programs(summary: moka.ModelSummary) -> None:
-    programs = [part for part in summary.parts if part.program is not None]
-    if not programs:
-        raise moka.UnsupportedError(f"{summary.path}: is a {summary.kind} without an ML Program; see its layers without --operations")
-    for part in programs:
-        if part.name:
-            click.echo(f"# {part.name}")
-        click.echo(part.program_text(), nl=False)
+    texts = {part.name: text for part in summary.parts if (text := part.program_text())}
+    if not texts:
+        raise moka.UnsupportedError(f"{summary.path}: {summary.kind} models have neither operations nor layers; leave out --operations")
+    for name, text in texts.items():
+        if name:
+            click.echo(f"# {name}")
+        click.echo(text, nl=False)
 
 
 def _print_summary(screen: Console, summary: moka.ModelSummary) -> None:

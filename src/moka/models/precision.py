@@ -10,8 +10,19 @@ from moka.formats.dtypes import DType
 from moka.ir.program import Argument, Constant, Function, Operation
 from moka.ir.types import ListType, StateType, TensorType, Type
 
-__all__ = ["compute_types", "constants", "has_other_weights", "mixed", "network_types", "network_weights", "storage_types", "weight_bytes"]
+__all__ = [
+    "compute_types",
+    "constants",
+    "has_other_weights",
+    "mixed",
+    "network_types",
+    "network_weights",
+    "storage_types",
+    "stored_numbers",
+    "weight_bytes",
+]
 
+_NETWORK_BITS = {"floatValue": ("fp32", 32), "float16Value": ("fp16", 16), "int8RawValue": ("int8", 8)}
 _PREFIXES = {"fp": "Float", "bf": "BFloat", "uint": "UInt", "int": "Int"}
 
 
@@ -112,6 +123,15 @@ def weight_bytes(weights: Any) -> dict[str, int]:
         "rawValue": len(weights.rawValue),
         "int8RawValue": len(weights.int8RawValue),
     }
+
+
+def stored_numbers(weights: Any) -> Iterator[tuple[str, int, int]]:
+    """(type, bits, elements) of the numbers in a ``WeightParams`` message."""
+    for field, size in weight_bytes(weights).items():
+        bits = max(weights.quantization.numberOfBits, 1)
+        dtype, width = _NETWORK_BITS.get(field, (f"uint{bits}", bits))
+        if size:
+            yield dtype, width, size * 8 // width
 
 
 def has_other_weights(network: Any) -> bool:

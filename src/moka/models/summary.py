@@ -21,12 +21,11 @@ from moka.models.features import Feature, parse_features
 from moka.models.labels import class_labels
 from moka.models.metadata import availability
 from moka.models.metadata_names import layer_type
+from moka.models.network_text import network_text
 from moka.models.parts import Part, parts
-from moka.models.precision import constants, network_weights, weight_bytes
+from moka.models.precision import constants, network_weights, stored_numbers
 
 __all__ = ["ModelSummary", "PartSummary", "UpdateSummary", "WeightGroup", "inspect"]
-
-_NETWORK_BITS = {"floatValue": ("fp32", 32), "float16Value": ("fp16", 16), "int8RawValue": ("int8", 8)}
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ class PartSummary:
         parameters: numbers that the weights stand for, decompressed.
         update: how it learns; None for what is not updatable.
         program: the ML Program; None for other kinds.
+        specification: the part's ``Model`` message.
     """
 
     name: str
@@ -90,10 +90,15 @@ class PartSummary:
     parameters: int
     update: UpdateSummary | None = None
     program: Program | None = dataclasses.field(default=None, repr=False)
+    specification: Any = dataclasses.field(default=None, repr=False)
 
     def program_text(self) -> str:
-        """The ML Program for reading, one operation a line; empty for other kinds."""
-        return text(self.program) if self.program is not None else ""
+        """The ML Program for reading, one operation a line, or the neural network, one layer a line; empty for other kinds."""
+        if self.program is not None:
+            return text(self.program)
+        if not self.kind.startswith("neuralNetwork"):
+            return ""
+        return network_text(getattr(self.specification, self.kind), self.specification.description)
 
 
 @dataclass(frozen=True)
@@ -175,8 +180,12 @@ def _features(features: Iterable[Any]) -> list[dict[str, Any]]:
     return [{"type": type(feature).__name__.removesuffix("Feature"), **dataclasses.asdict(feature)} for feature in features]
 
 
+_LEFT_OUT = ("program", "specification")
+"""Fields of parts that are no plain data."""
+
+
 def _part_data(part: PartSummary) -> dict[str, Any]:
-    shown = {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part) if field.name != "program"}
+    shown = {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part) if field.name not in _LEFT_OUT}
     return shown | {"update": None if part.update is None else part.update.to_dict()}
 
 
@@ -267,7 +276,7 @@ def _inner_constants(operation: Operation) -> Iterator[Constant]:
 
 
 def _network(part: Part, network: Any) -> PartSummary:
-    sizes = [size for weights in network_weights(network) for size in _network_sizes(weights)]
+    sizes = [size for weights in network_weights(network) for size in stored_numbers(weights)]
     packed = [weights for weights in network_weights(network) if weights.rawValue]
     quantized = Counter(f"quantized to {weights.quantization.numberOfBits} bits" for weights in packed)
     return PartSummary(
@@ -279,16 +288,8 @@ def _network(part: Part, network: Any) -> PartSummary:
         compressed=_sorted(quantized),
         parameters=sum(count for _, _, count in sizes),
         update=_update(part),
+        specification=part.source.specification,
     )
-
-
-def _network_sizes(weights: Any) -> Iterator[tuple[str, int, int]]:
-    """(type, bits, elements) of the numbers in a ``WeightParams`` message."""
-    for field, size in weight_bytes(weights).items():
-        bits = max(weights.quantization.numberOfBits, 1)
-        dtype, width = _NETWORK_BITS.get(field, (f"uint{bits}", bits))
-        if size:
-            yield dtype, width, size * 8 // width
 
 
 def _weight_groups(sizes: Iterable[tuple[str, int, int]]) -> tuple[WeightGroup, ...]:
