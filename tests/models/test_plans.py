@@ -136,6 +136,17 @@ def test_pins_come_from_a_saved_plan(package: Path, tmp_path: Path) -> None:
     assert again.pinned
 
 
+def test_a_model_runs_as_a_saved_plan_says(package: Path, tmp_path: Path) -> None:
+    pins = {item.operation: ("torch" if item.type == "relu" else "onnxruntime", "cpu") for item in moka.plan(package).placements}
+    (tmp_path / "plan.json").write_text(moka.plan(package, pins=pins).to_json())
+    model = moka.load(package, plan=tmp_path / "plan.json")
+    assert isinstance(model, ProgramModel)
+    assert isinstance(model.executable, HybridExecutable)
+    x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32).astype(np.float16)
+    expected = moka.load(package, engine="torch").predict({"x": x})["y"]
+    np.testing.assert_allclose(model.predict({"x": x})["y"], expected, rtol=2e-2, atol=2e-3)
+
+
 def test_flexible_inputs_have_their_default_shape_or_a_given_one(flexible: Path) -> None:
     model = moka.load(flexible)
     softmax = {rows: next(item for item in model.plan(shapes=shapes).placements if item.type == "softmax") for rows, shapes in

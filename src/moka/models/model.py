@@ -61,6 +61,10 @@ def load(
         InputError: an argument has a value that is none of those allowed.
     """
     units = getattr(compute_units, "name", compute_units)
+    if isinstance(plan, str | os.PathLike):
+        from moka.models.plans import load_plan
+
+        plan = load_plan(plan)
     configuration = Configuration(units, function, numerics, engine, threads, allow_low_precision, plan)
     source = open_source(path)
     return model_class(source)(source, configuration)  # type: ignore[no-any-return]
