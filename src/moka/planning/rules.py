@@ -219,11 +219,11 @@ def _compressed_weights(operation: Operation, situation: Situation, parameters: 
             parts = (*producer.arguments(), *producer.attributes.values())
             bits = {part.type.dtype.bits for part in parts if isinstance(part.type, TensorType) and part.type.dtype.is_int}
             if bits & set(parameters["bits"]):
-                return f"{argument_name(argument)} has {min(bits & set(parameters['bits']))} bits an element"
+                return f"{_name_of(argument)} has {min(bits & set(parameters['bits']))} bits an element"
     return None
 
 
-def argument_name(argument: Argument) -> str:
+def _name_of(argument: Argument) -> str:
     """The name of a value; a constant has none."""
     return argument.name if isinstance(argument, Value) else "a constant"
 
