@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         UnknownOperationError,
         UnsupportedError,
     )
+    from moka.models.export import Export, export
     from moka.models.extractors import register_feature_extractor
     from moka.models.metadata import metadata
     from moka.models.model import Model, ModelState, load
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from moka.models.values import random_inputs, read_inputs, read_value, write_value
     from moka.ops.custom import custom_layer
     from moka.planning.plan import Plan
+    from moka.pytorch.convert import ImageInput, convert
 
 __version__ = "0.1.0"
 
@@ -45,7 +47,9 @@ __all__ = [
     "CacheError",
     "EpochMetrics",
     "ExecutionError",
+    "Export",
     "FormatError",
+    "ImageInput",
     "InputError",
     "Model",
     "ModelState",
@@ -62,9 +66,11 @@ __all__ = [
     "cache",
     "compile",
     "compile_model",
+    "convert",
     "custom_layer",
     "decompile",
     "device_names",
+    "export",
     "inspect",
     "load",
     "load_plan",
@@ -81,6 +87,8 @@ __all__ = [
 
 _HOMES = {
     "EpochMetrics": "moka.models.update",
+    "Export": "moka.models.export",
+    "ImageInput": "moka.pytorch.convert",
     "Model": "moka.models.model",
     "ModelState": "moka.models.model",
     "ModelSummary": "moka.models.summary",
@@ -89,9 +97,11 @@ _HOMES = {
     "UpdateResult": "moka.models.update",
     "compile": "moka.compiler.compile",
     "compile_model": "moka.compiler.cache",
+    "convert": "moka.pytorch.convert",
     "custom_layer": "moka.ops.custom",
     "decompile": "moka.compiler.decompile",
     "device_names": "moka.models.plans",
+    "export": "moka.models.export",
     "inspect": "moka.models.summary",
     "load": "moka.models.model",
     "load_plan": "moka.models.plans",

@@ -13,7 +13,9 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "cache": "List, verify or clear what was compiled before.",
     "compile": "Compile a model for Apple's systems.",
+    "convert": "Convert a PyTorch program to Core ML.",
     "decompile": "Get a source model back from a compiled one.",
+    "export": "Write a model as ONNX.",
     "inspect": "Say what a model is: inputs, outputs, operations, weights.",
     "metadata": "Print metadata.json as Apple's compiler writes it.",
     "plan": "Say which operation runs where, why, and at what cost.",

@@ -140,4 +140,6 @@ def reordered(g: Graph, gates: Operand, order: Sequence[int], of: int) -> Operan
         blocks = np.split(gates.content, of)
         return g.constant(np.concatenate([blocks[index] for index in order]))
     parts = g.nodes_of("Split", gates, dtypes=[gates.dtype] * of, axis=0, num_outputs=of)
-    return g.node("Concat", *[parts[index] for index in order], axis=0)
+    rows = gates.size(0) // of * len(order) if gates.is_static(0) else None
+    shape = None if gates.shape is None else (rows, *gates.shape[1:])
+    return g.node("Concat", *[parts[index] for index in order], shape=shape, axis=0)
