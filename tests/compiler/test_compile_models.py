@@ -47,6 +47,9 @@ def test_functions_are_chosen_by_name(folder: Path) -> None:
     back = moka.decompile(model, folder / "back")
     assert moka.load(back, function="twice").predict({"x": x})["y"][1, 7] == 30
     assert {entry["name"] for entry in moka.metadata(model)[0]["functions"]} == {"thrice", "twice"}
+    entry = (502).to_bytes(8, "little") + bytes(8)  # one for each function, as Apple's compiler was reported to write
+    assert (model / "coremldata.bin").read_bytes().endswith(2 * entry)
+    assert not (model / "coremldata.bin").read_bytes().endswith(3 * entry)
 
 
 class Counter(torch.nn.Module):
@@ -192,6 +195,7 @@ def test_pipeline_of_several_kinds(folder: Path) -> None:
     pipeline = classifier("pipelineClassifier", [("a", Double()), ("b", Double())], ["low", "high"])
     del pipeline.pipelineClassifier.pipeline.models[:]
     pipeline.pipelineClassifier.pipeline.models.extend([vectorizer, linear])
+    pipeline.pipelineClassifier.pipeline.names.extend(["join", "weigh"])
     ct.utils.save_spec(pipeline, str(folder / "pipeline.mlmodel"))
     rows = [{"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 9.0}]
     expected = moka.load(folder / "pipeline.mlmodel").predict(rows)
@@ -199,4 +203,7 @@ def test_pipeline_of_several_kinds(folder: Path) -> None:
     assert [item["label"] for item in expected] == ["low", "high"]
     for model in (path, moka.decompile(path, folder / "back")):
         assert moka.load(model).predict(rows) == expected
+    names = b"".join(len(name).to_bytes(8, "little") + name for name in (b"join", b"weigh"))
+    assert (path / "modelNames" / "coremldata.bin").read_bytes() == (2).to_bytes(8, "little") + names
+    assert list(ct.utils.load_spec(str(folder / "back" / "pipeline.mlmodel")).pipelineClassifier.pipeline.names) == ["join", "weigh"]
     assert not (path / "updateParameters").exists()

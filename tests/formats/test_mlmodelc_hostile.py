@@ -109,7 +109,7 @@ def replaced(start: int, number: int, root: Root) -> bytes:
         (replaced(0, 500, ROOTS["program"]), "kind: found mlProgram behind the description, but neuralNetwork in front"),
         (write_root(Root(header("mlProgram", "other"), ProgramBody(description()))), "container name: found 'other'"),
         (write_root(Root(header("mlProgram", ""), ProgramBody(description()))), "container name: is empty"),
-        (write_root(ROOTS["program"])[:-8] + u64(1), "last field: found 1, known are 0"),
+        (write_root(ROOTS["program"])[:-8] + u64(1), "last field of a function: found 1, known are 0"),
         (write_root(ROOTS["classifier"]).replace(u64(100, 2), u64(102, 2)), "kind of labels: found 102, known are 100"),
         (write_root(ROOTS["network"])[:-1] + b"\xff", "name of an output: is not UTF-8"),
         (write_root(ROOTS["network"]).replace(text(description().SerializeToString()), text(b"\xff\xff")), "description: is no Model"),  # type: ignore[attr-defined]

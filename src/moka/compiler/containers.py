@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from moka.errors import FormatError
 from moka.formats.files import read_bytes
 from moka.formats.mlmodel import LARGEST_MESSAGE, serialize
 from moka.formats.mlmodelc.analytics import ANALYTICS_FILE, Analytics, write_analytics
-from moka.formats.mlmodelc.binary import u64
+from moka.formats.mlmodelc.binary import text, u64
 from moka.formats.mlmodelc.coremldata import PIPELINES, ROOT_FILE, Header, PipelineBody, ProgramBody, Root, SpecificationBody, write_root
-from moka.formats.mlmodelc.folder import STAGE
+from moka.formats.mlmodelc.folder import MODEL_NAMES, STAGE
 from moka.formats.source import ModelSource
 
 __all__ = ["compile_container", "write_details"]
@@ -63,7 +63,8 @@ def _program(source: ModelSource, folder: Path, compilation: Compilation) -> Com
     compile_program(source, folder, compilation)
     # The counters of a network, all of them nothing.
     details = {"NeuralNetworkModelDetails": {"containsCustomLayer": "0", "modelDimension": "0"}}
-    return Compiled("generic", compilation.version(source, "generic"), ProgramBody(source.specification.description), details)
+    functions = len(source.specification.mlProgram.functions)
+    return Compiled("generic", compilation.version(source, "generic"), ProgramBody(source.specification.description, functions), details)
 
 
 def _body(source: ModelSource, depth: int) -> SpecificationBody:
@@ -78,11 +79,14 @@ def _pipeline(source: ModelSource, folder: Path, compilation: Compilation, depth
         raise FormatError(source.path, f"pipelines are nested deeper than {_DEEPEST} levels")
     kind = source.specification.WhichOneof("Type")
     body = getattr(source.specification, kind)
-    models = (body if kind == "pipeline" else body.pipeline).models
+    pipeline = body if kind == "pipeline" else body.pipeline
+    models = pipeline.models
     container = "generic"
     for index, message in enumerate(models):
         compiled = _stage(source.part(message), folder / STAGE.format(index), compilation, depth + 1)
         container += f".{STAGE.format(index)}v{'.'.join(map(str, compiled.version))}{compiled.container}"
+    if pipeline.names:
+        _write_names(folder / MODEL_NAMES, pipeline.names)
     if source.specification.isUpdatable:
         _write_updates(folder / _UPDATES, models, compilation)
     details = {"PipelineModelDetails": {"modelDimension": str(len(models))}}
@@ -103,6 +107,11 @@ def _stage(source: ModelSource, folder: Path, compilation: Compilation, depth: i
     return compiled
 
 
+def _write_names(path: Path, names: Sequence[str]) -> None:
+    path.parent.mkdir()
+    path.write_bytes(u64(len(names)) + b"".join(map(text, names)))
+
+
 def _write_updates(path: Path, models: Any, compilation: Compilation) -> None:
     """Which models of a pipeline learn: their number, and the index of each."""
     learning = [index for index, model in enumerate(models) if model.isUpdatable]
@@ -113,7 +122,7 @@ def _write_updates(path: Path, models: Any, compilation: Compilation) -> None:
 
 
 _NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
-_UNSEEN_IN_PIPELINES = ("mlProgram", *PIPELINES)
+_UNSEEN_IN_PIPELINES = PIPELINES
 
 _COMPILERS: dict[str, Callable[[ModelSource, Path, Compilation], Compiled]] = {
     "mlProgram": _program,

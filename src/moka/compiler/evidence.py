@@ -35,6 +35,7 @@ KINDS = {
     "neuralNetworkClassifier": Evidence("generic", pairs=1),
     "pipelineClassifier": Evidence("generic.model0v...", pairs=1),
     "pipelineRegressor": Evidence("generic.model0v...", compiled=1),
+    "pipeline": Evidence("generic.model0v...", reported=True),
     "kNearestNeighborsClassifier": Evidence("notreesyet", pairs=1),
     "textClassifier": Evidence("spec", pairs=1, compiled=1),
     "featureVectorizer": Evidence("spec", compiled=1),

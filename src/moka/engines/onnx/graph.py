@@ -171,7 +171,7 @@ class Graph:
         self._converted: dict[int, Operand] = {} if outer is None else outer._converted
         self.block: Sink = _no_blocks if outer is None else outer.block
         self.version = "ios15"
-        self.operation = "" if outer is None else outer.operation
+        self.operation: str = "" if outer is None else outer.operation
 
     def fresh(self, hint: str) -> str:
         """A name that nothing in the model has: the hint, or the hint with a number."""

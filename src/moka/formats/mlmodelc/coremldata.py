@@ -94,9 +94,10 @@ class SpecificationBody:
 
 @dataclass(frozen=True, slots=True)
 class ProgramBody:
-    """An ML Program; the program itself is in ``model.mil``."""
+    """An ML Program; the program itself is in ``model.mil``. ``functions`` is how many it has, each with an entry at the file's end."""
 
     description: Any
+    functions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +228,13 @@ def _check_kind(reader: Reader, header: Header, path: Path) -> None:
 
 def _read_generic(header: Header, reader: Reader, description: Any, path: Path) -> ProgramBody | NetworkBody:
     if header.kind == "mlProgram":
-        reader.expect("last field", {0: "nothing"})
-        return ProgramBody(description)
+        reader.expect("last field of a function", {0: "nothing"})
+        functions = 1
+        while reader.left >= 16:
+            _check_kind(reader, header, path)
+            reader.expect("last field of a function", {0: "nothing"})
+            functions += 1
+        return ProgramBody(description, functions)
     if header.kind == "neuralNetworkClassifier":
         labels = _read_labels(reader)
         probabilities = reader.text("probability output")
@@ -287,7 +293,7 @@ def _body_bytes(header: Header, body: Body) -> bytes:
         return body.data
     description, kind = text(body.description.SerializeToString(deterministic=True)), u64(kind_number(header.kind))
     if isinstance(body, ProgramBody):
-        return description + kind + u64(0)
+        return description + (kind + u64(0)) * max(1, body.functions)
     if isinstance(body, PipelineBody):
         return description + u64(body.models) + kind
     if isinstance(body, NeighborsBody):

@@ -3,7 +3,7 @@
 coremldata.bin            what the model is, in every folder
 model.mil, weights/       an ML Program
 model.espresso.net, ...   a neural network
-model0/, model1/, ...     the models of a pipeline, each a folder of the same form
+model0/, model1/, ...     the models of a pipeline, each a folder of the same form; modelNames/ has their names
 modelParameters/, updateParameters/   nearest neighbors
 metadata.json, analytics/ since about 2020; nothing here depends on them
 """
@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moka.errors import FormatError
+from moka.formats.files import read_bytes
+from moka.formats.mlmodelc.binary import Reader
 from moka.formats.mlmodelc.coremldata import ROOT_FILE, Header, PipelineBody, Root, read_root
 
-__all__ = ["METADATA_FILE", "PROGRAM_FILE", "STAGE", "CompiledFolder", "is_compiled", "open_folder"]
+__all__ = ["METADATA_FILE", "MODEL_NAMES", "PROGRAM_FILE", "STAGE", "CompiledFolder", "is_compiled", "open_folder"]
 
 METADATA_FILE = "metadata.json"
+MODEL_NAMES = "modelNames/coremldata.bin"
+"""The names of a pipeline's models, where its source names them."""
+
 PROGRAM_FILE = "model.mil"
 STAGE = "model{}"
 """The folder of a pipeline's model, by its number."""
@@ -26,6 +31,7 @@ STAGE = "model{}"
 _DEEPEST = 16
 """Pipelines within pipelines; real ones have two at most."""
 _MOST_MODELS = 10_000
+_LARGEST_NAMES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,17 @@ class CompiledFolder:
         if self.depth >= _DEEPEST:
             raise FormatError(self.path, f"pipelines are nested deeper than {_DEEPEST} levels")
         return [_open(self.path / STAGE.format(index), self.boundary, self.depth + 1) for index in range(body.models)]
+
+
+    def model_names(self) -> list[str]:
+        """The names of a pipeline's models; none where they have none of their own."""
+        if not (self.path / MODEL_NAMES).exists():
+            return []
+        path = self.file(MODEL_NAMES)
+        reader = Reader(read_bytes(path, _LARGEST_NAMES, "names are short"), path)
+        names = [reader.text("name of a model") for _ in range(reader.count("number of names"))]
+        reader.end()
+        return names
 
 
 def is_compiled(path: Path) -> bool:

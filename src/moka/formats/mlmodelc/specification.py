@@ -1,7 +1,7 @@
 """The specification of a compiled model: the ``Model`` message that its source held, as far as the folder still knows it.
 
-What a compiled model no longer holds: comments and metadata of no meaning to it, layers that were fused into others, the names of a
-pipeline's models, and whether numbers that a network computes with came from a quantized source.
+What a compiled model no longer holds: comments and metadata of no meaning to it, layers that were fused into others, and whether
+numbers that a network computes with came from a quantized source.
 """
 
 from __future__ import annotations
@@ -112,8 +112,10 @@ def _set_labels(message: Any, labels: ClassLabels) -> None:
 def _pipeline(folder: CompiledFolder, specification: Any) -> None:
     kind = folder.header.kind
     body = getattr(specification, kind)
-    models = body.models if kind == "pipeline" else body.pipeline.models
+    pipeline = body if kind == "pipeline" else body.pipeline
+    models = pipeline.models
     getattr(specification, kind).SetInParent()
+    pipeline.names.extend(folder.model_names())
     for index, stage in enumerate(folder.stages()):
         model = _specification(stage)
         _move_weights(model, f"{STAGE.format(index)}/")
