@@ -12,6 +12,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "cache": "List, verify or clear what was compiled before.",
+    "compare": "Find the first operation that differs from PyTorch or from another model.",
     "compile": "Compile a model for Apple's systems.",
     "convert": "Convert a PyTorch program to Core ML.",
     "decompile": "Get a source model back from a compiled one.",
@@ -20,6 +21,7 @@ VERBS = {
     "metadata": "Print metadata.json as Apple's compiler writes it.",
     "plan": "Say which operation runs where, why, and at what cost.",
     "predict": "Run a model on files, values or random inputs.",
+    "profile": "Time a model on this machine: predictions, segments, operations, memory.",
     "validate": "List everything that is wrong with a model.",
 }
 """Each verb and its one line of help. Modules are imported when their verb is called, so that ``moka --help`` is quick."""

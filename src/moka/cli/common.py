@@ -95,7 +95,7 @@ def progress(text: str, after: float = 1.0) -> Iterator[Callable[[str], None]]:
     if not sys.stderr.isatty():
         yield lambda text: None
         return
-    status = Console(stderr=True).status(text)
+    status = Console(file=sys.stderr).status(text)  # this stream, also while a library's messages are held back
     timer = threading.Timer(after, status.start)
     timer.daemon = True
     timer.start()

@@ -24,7 +24,7 @@ from moka.models.model import Model, load
 from moka.pytorch.frontend import coremltools, quiet
 from moka.pytorch.module import CoreMLModule
 
-__all__ = ["ImageInput", "convert", "load_exported", "source_line"]
+__all__ = ["ImageInput", "convert", "in_evaluation", "load_exported", "source_line"]
 
 Progress: TypeAlias = Callable[[str], object]
 Color: TypeAlias = Literal["RGB", "BGR", "GRAYSCALE"]
@@ -160,7 +160,7 @@ def _exported(module: Any, example_inputs: Any, dynamic_shapes: Any) -> Exported
     named = isinstance(example_inputs, Mapping)
     args = () if named else tuple(example_inputs)
     kwargs = dict(example_inputs) if named else {}
-    with _in_evaluation(module), torch.no_grad():
+    with in_evaluation(module), torch.no_grad():
         try:
             return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes)
         except Exception as error:
@@ -168,7 +168,7 @@ def _exported(module: Any, example_inputs: Any, dynamic_shapes: Any) -> Exported
 
 
 @contextmanager
-def _in_evaluation(module: torch.nn.Module) -> Iterator[None]:
+def in_evaluation(module: torch.nn.Module) -> Iterator[None]:
     """The module without dropout and the like, as it was before afterwards."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
@@ -244,19 +244,21 @@ class _Request:
     def _refusal(self, error: Exception) -> str:
         """What coremltools says, with the node and the line of the user's code that it was at."""
         node = next((item for item in self.program.graph.nodes if item.name == _node_name(error.__traceback__)), None)
-        where = f"node {node.name!r} ({node.target}){source_line(node)}" if node is not None else "the program"
+        line = source_line(node) if node is not None else ""
+        where = f"node {node.name!r} ({node.target}){f' ({line})' if line else ''}" if node is not None else "the program"
         return f"{where}: coremltools can't convert it: {_first_line(error)}; moka.pytorch.delegate leaves such operators to PyTorch"
 
 
 def source_line(node: Any) -> str:
-    """The line of the user's code that a node comes from, as `` (model.py:12: x = torch.foo(x))``; empty where it isn't known."""
+    """The innermost line of the user's code that a node comes from: ``model.py:12: x = torch.foo(x)``; empty where it isn't known."""
     lines = [line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip()]
     places = [index for index, line in enumerate(lines) if line.startswith("File ")]
-    if not places:
+    own = [index for index in places if "/torch/" not in lines[index].replace(os.sep, "/")] or places
+    if not own:
         return ""
-    file, _, rest = lines[places[-1]].removeprefix("File ").partition(", line ")
-    code = lines[places[-1] + 1] if places[-1] + 1 < len(lines) else ""
-    return f" ({Path(file.strip(chr(34))).name}:{rest.split(',')[0]}{': ' + code if code else ''})"
+    file, _, rest = lines[own[-1]].removeprefix("File ").partition(", line ")
+    code = lines[own[-1] + 1] if own[-1] + 1 < len(lines) and own[-1] + 1 not in places else ""
+    return f"{Path(file.strip(chr(34))).name}:{rest.partition(',')[0]}{': ' + code if code else ''}"
 
 
 def _node_name(traceback: TracebackType | None) -> str | None:
