@@ -12,6 +12,7 @@ from rich.text import Text
 
 import moka
 from moka.cli.common import as_json, console, model_argument, print_json, progress, size_text, table, verb
+from moka.cli.program import print_program
 
 __all__ = ["command"]
 
@@ -29,8 +30,11 @@ _TEXT = 300
 def command(model: str, operations: bool, as_json: bool) -> None:
     """Say what a model is: inputs, outputs, operations, weights.
 
-    MODEL is a .mlmodel file, an .mlpackage or a .mlmodelc folder of any kind; nothing is run.
+    MODEL is a .mlmodel file, an .mlpackage or a .mlmodelc folder of any kind, or a .pte program of ExecuTorch's; nothing is run.
     """
+    if moka.pytorch.executorch.is_program(model):
+        _show_program(model, as_json)
+        return
     with progress(f"reading {model}"):
         summary = moka.inspect(model)
     if as_json:
@@ -40,6 +44,14 @@ def command(model: str, operations: bool, as_json: bool) -> None:
         _print_programs(summary)
     else:
         _print_summary(console(), summary)
+
+
+def _show_program(path: str, as_json: bool) -> None:
+    program = moka.pytorch.executorch.inspect(path)
+    if as_json:
+        print_json(program.to_dict())
+    else:
+        print_program(console(), program)
 
 
 def _print_programs(summary: moka.ModelSummary) -> None:

@@ -8,12 +8,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from moka.errors import FormatError
+from moka.errors import FormatError, UnsupportedError
 from moka.formats.mlmodel import read_specification
 from moka.formats.mlmodelc.coremldata import ROOT_FILE
 from moka.formats.mlmodelc.folder import is_compiled
 from moka.formats.mlmodelc.specification import read_compiled
 from moka.formats.mlpackage import MANIFEST, read_package, relative_path_problem
+from moka.formats.pte import is_program
 from moka.formats.weights import WeightFile
 
 __all__ = ["MODEL_PATH", "ModelSource", "is_package", "open_source", "resolve_model_path"]
@@ -73,7 +74,7 @@ def open_source(path: str | os.PathLike[str]) -> ModelSource:
 
     Raises:
         FormatError: nothing there, or not a Core ML model.
-        UnsupportedError: a compiled model of a kind, or with a layer, whose compiled form Moka does not know.
+        UnsupportedError: a compiled model of a kind, or with a layer, whose compiled form Moka does not know; an ExecuTorch program.
     """
     path = Path(path)
     if is_package(path):
@@ -81,6 +82,8 @@ def open_source(path: str | os.PathLike[str]) -> ModelSource:
         return ModelSource(path, file, boundary=path, specification=read_specification(file))
     if path.is_dir():
         return ModelSource(path, path / ROOT_FILE, boundary=path, specification=read_compiled(path))
+    if is_program(path):
+        raise UnsupportedError(f"{path}: is an ExecuTorch program, no Core ML model: run it with moka.pytorch.executorch.load")
     return ModelSource(path, path, boundary=path.parent, specification=read_specification(path))
 
 
