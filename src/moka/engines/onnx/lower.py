@@ -12,7 +12,7 @@ from onnx import helper
 
 from moka.engines.base import Segment
 from moka.engines.onnx.graph import Graph, Operand, Target, Unlowerable, Weights
-from moka.engines.onnx.registry import Lowering, find
+from moka.engines.onnx.registry import UNLOWERED, Lowering, find
 from moka.engines.torch_engine import TorchEngine
 from moka.errors import MokaError
 from moka.ir.program import Argument, Block, Constant, Operation, Value
@@ -49,6 +49,7 @@ class Lowered:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     states: tuple[tuple[Port, Port], ...]
+    segment: Segment
 
 
 def lower(segment: Segment, target: Target) -> Lowered:
@@ -100,7 +101,7 @@ class _Lowerer:
         imports = [helper.make_opsetid(domain, version) for domain, version in versions.items() if domain in used or not domain]
         model = helper.make_model(graph, producer_name="moka", opset_imports=imports, ir_version=_IR_VERSION)
         pairs = tuple(zip(states, written, strict=True))
-        return Lowered(model, _drop_unused(model.graph, self.graph.weights), tuple(inputs), tuple(outputs), pairs)
+        return Lowered(model, _drop_unused(model.graph, self.graph.weights), tuple(inputs), tuple(outputs), pairs, segment)
 
     def alone(self, operation: Operation) -> None:
         """Lowers one operation, with whatever it takes as inputs of the graph; the results are thrown away."""
@@ -153,6 +154,7 @@ class _Lowerer:
 
     def _output(self, value: Value) -> Operand:
         operand = self._operand(value)
+        self._refuse_empty(operand)
         given = replace(operand, shape=value.type.shape if isinstance(value.type, TensorType) else None)
         return self._named(given, value.name)
 
@@ -179,7 +181,8 @@ class _Lowerer:
     def _operation(self, operation: Operation, graph: Graph) -> None:
         lowering = find(operation.type)
         if lowering is None:
-            raise Unlowerable(f"operation {operation.type!r} has no form in ONNX")
+            reason = UNLOWERED.get(operation.type, "it is unknown")
+            raise Unlowerable(f"operation {operation.type!r} has no form in ONNX: {reason}")
         record = lookup(operation.type, self.opset)
         graph.operation, graph.version = operation.name, record.opset
         try:

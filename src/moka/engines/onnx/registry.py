@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Lowering", "find", "lowers", "names"]
+__all__ = ["UNLOWERED", "Lowering", "find", "lowers", "names"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +40,33 @@ class Lowering:
 
 
 _TABLE: dict[str, Lowering] = {}
+
+_AHEAD = "it is computed when the model is loaded"
+_LISTS = "lists are no tensors, and runtimes have few operators for sequences of them"
+_RANDOM = "ONNX's random numbers follow the runtime's own generator, whatever the seed"
+_SUPPRESSION = "ONNX's suppression has other rules for boxes that tie, and gives indices alone"
+
+UNLOWERED = {
+    "classify": "its result is a dictionary, which is no tensor",
+    "constexpr_cast": _AHEAD,
+    "constexpr_lut_to_sparse": _AHEAD,
+    "constexpr_sparse_blockwise_shift_scale": _AHEAD,
+    "constexpr_sparse_to_dense": _AHEAD,
+    "list_gather": _LISTS,
+    "list_length": _LISTS,
+    "list_read": _LISTS,
+    "list_scatter": _LISTS,
+    "list_write": _LISTS,
+    "make_list": _LISTS,
+    "nn_custom": "it runs code of the user's own",
+    "nn_non_maximum_suppression": _SUPPRESSION,
+    "non_maximum_suppression": _SUPPRESSION,
+    "random_bernoulli": _RANDOM,
+    "random_categorical": _RANDOM,
+    "random_normal": _RANDOM,
+    "random_uniform": _RANDOM,
+}
+"""Operations that are never lowered, with the reason."""
 
 
 def lowers(*operations: str, computed: Sequence[str] = (), compressed: Sequence[str] = ()) -> Callable[[F], F]:

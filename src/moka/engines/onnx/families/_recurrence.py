@@ -92,7 +92,7 @@ def native(
         return sequence, [g.node("Reshape", g.node("Transpose", state, perm=[1, 0, 2]), g.ints([0, -1])) for state in last]
     sequence = g.node("Squeeze", y, g.ints([1]))
     if direction == "reverse":
-        sequence = g.node("Slice", sequence, g.ints([-1]), g.ints([np.iinfo(np.int64).min]), g.ints([0]), g.ints([-1]))
+        sequence = g.node("Slice", sequence, g.ints([-1]), g.ints([np.iinfo(np.int32).min]), g.ints([0]), g.ints([-1]))
     return sequence, [g.node("Squeeze", state, g.ints([0])) for state in last]
 
 

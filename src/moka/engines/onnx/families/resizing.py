@@ -77,7 +77,7 @@ def _resize_to(g: Graph, x: Operand, shape: Operand, dims: int, interpolation: s
     attributes = _LINEAR.get(mode) if interpolation == "LINEAR" else _CENTERS if mode == "DEFAULT" else None
     if attributes is None or mode == "ALIGN_CORNERS" or dims != 2 or x.rank != 4:
         raise Unlowerable(f"{interpolation} with {mode} to a shape that is computed while the program runs")
-    wanted = g.node("Slice", g.cast(shape, np.int64), g.ints([-dims]), g.ints([np.iinfo(np.int64).max]), g.ints([0]))
+    wanted = g.node("Slice", g.cast(shape, np.int64), g.ints([-dims]), g.ints([2**30]), g.ints([0]))
     have = g.node("Shape", x, dtype=np.int64, start=-dims)
     sizes = g.node("Where", g.node("Equal", wanted, g.ints([0]), dtype=np.bool_), have, wanted, dtype=np.int64)
     whole = g.node("Concat", g.node("Shape", x, dtype=np.int64, end=-dims), sizes, axis=0)

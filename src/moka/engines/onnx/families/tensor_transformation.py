@@ -11,8 +11,8 @@ import numpy as np
 from moka.engines.onnx.graph import Graph, Operand, Unlowerable
 from moka.engines.onnx.registry import lowers
 
-_LAST = np.iinfo(np.int64).max
-_BEFORE_FIRST = np.iinfo(np.int64).min
+_LAST = 2**30  # of 32 bits, as OpenVINO counts, and one that the float32 holds in which it selects
+_BEFORE_FIRST = np.iinfo(np.int32).min
 
 
 @lowers("reshape", computed=("shape",))
