@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from moka.models.metadata import metadata
     from moka.models.model import Model, ModelState, load
     from moka.models.plans import device_names, load_plan, plan
+    from moka.models.profile import Profile
+    from moka.models.profiling import profile
     from moka.models.summary import ModelSummary, inspect
     from moka.models.update import EpochMetrics, UpdateResult
     from moka.models.validate import Problem, validate
@@ -57,6 +59,7 @@ __all__ = [
     "MokaError",
     "Plan",
     "Problem",
+    "Profile",
     "ProgramError",
     "UnknownOperationError",
     "UnsupportedError",
@@ -76,6 +79,7 @@ __all__ = [
     "load_plan",
     "metadata",
     "plan",
+    "profile",
     "pytorch",
     "random_inputs",
     "read_inputs",
@@ -94,6 +98,7 @@ _HOMES = {
     "ModelSummary": "moka.models.summary",
     "Plan": "moka.planning.plan",
     "Problem": "moka.models.validate",
+    "Profile": "moka.models.profile",
     "UpdateResult": "moka.models.update",
     "compile": "moka.compiler.compile",
     "compile_model": "moka.compiler.cache",
@@ -107,6 +112,7 @@ _HOMES = {
     "load_plan": "moka.models.plans",
     "metadata": "moka.models.metadata",
     "plan": "moka.models.plans",
+    "profile": "moka.models.profiling",
     "random_inputs": "moka.models.values",
     "read_inputs": "moka.models.values",
     "read_value": "moka.models.values",

@@ -21,7 +21,7 @@ VERBS = {
     "metadata": "Print metadata.json as Apple's compiler writes it.",
     "plan": "Say which operation runs where, why, and at what cost.",
     "predict": "Run a model on files, values or random inputs.",
-    "profile": "Time a model on this machine: predictions, segments, operations, memory.",
+    "profile": "Time predictions, segments and operations of a model.",
     "validate": "List everything that is wrong with a model.",
 }
 """Each verb and its one line of help. Modules are imported when their verb is called, so that ``moka --help`` is quick."""

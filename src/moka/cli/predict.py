@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from rich.text import Text
 
 import moka
 from moka.cli.common import as_json, console, model_argument, print_json, progress, table, verb
+from moka.cli.inputs import given_inputs, input_option, names
 from moka.cli.values import summary, summary_text
 
 __all__ = ["command"]
@@ -21,14 +21,7 @@ _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 
 @verb()
 @model_argument
-@click.option(
-    "--input",
-    "-i",
-    "inputs",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="An input: a file (.npy, .npz, .json, an image), a number, text or JSON. Without NAME, an .npz or .json with all inputs.",
-)
+@input_option
 @click.option(
     "--output",
     "-o",
@@ -83,7 +76,7 @@ def command(
         loaded = moka.load(model, compute_units=compute_units, function=function, numerics=numerics)
         seconds = {"load": time.perf_counter() - start}
         files = _files(outputs, loaded)
-        data = _data(inputs, loaded, seed, resize)
+        data = given_inputs(inputs, loaded, seed, resize)
         say(f"predicting with {model}")
         results, times = _run(loaded, data, repeat, say)
     for name, file in files:
@@ -96,27 +89,6 @@ def command(
         _print(results, seconds, repeat, top)
 
 
-def _data(inputs: Sequence[str], model: moka.Model, seed: int | None, resize: bool) -> dict[str, Any]:
-    """The inputs of the model from the command line."""
-    features = model.function.inputs
-    data: dict[str, Any] = {}
-    for item in inputs:
-        name, _, value = item.partition("=")
-        if value and name in features:
-            data[name] = moka.read_value(features[name], value, resize=resize)
-        elif os.path.exists(item):
-            data |= moka.read_inputs(item, features)
-        else:
-            raise click.BadParameter(f"{item!r} is neither a file nor NAME=VALUE; inputs are {_known(features)}", param_hint="--input")
-    missing = {name: feature for name, feature in features.items() if name not in data and not feature.optional}
-    if seed is not None:
-        return data | moka.random_inputs(missing, seed)
-    if missing:
-        lines = "".join(f"\n  {name}: {feature.summary()}" for name, feature in missing.items())
-        raise click.UsageError(f"the model needs more inputs; give them with --input NAME=VALUE, or try --random 0:{lines}")
-    return data
-
-
 def _files(outputs: Sequence[str], model: moka.Model) -> list[tuple[str | None, str]]:
     """(output or None for all, file) of each ``--output``."""
     features = model.function.outputs
@@ -124,13 +96,9 @@ def _files(outputs: Sequence[str], model: moka.Model) -> list[tuple[str | None, 
     for item in outputs:
         name, equals, file = item.partition("=")
         if equals and name not in features:
-            raise click.BadParameter(f"the model has no output {name!r}; it has {_known(features)}", param_hint="--output")
+            raise click.BadParameter(f"the model has no output {name!r}; it has {names(features)}", param_hint="--output")
         pairs.append((name, file) if equals else (None, item))
     return pairs
-
-
-def _known(features: Mapping[str, Any]) -> str:
-    return ", ".join(features) or "none"
 
 
 def _run(model: moka.Model, data: dict[str, Any], repeat: int, say: Any) -> tuple[dict[str, Any], list[float]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from moka.ir.program import Function, Operation, Value
+
+if TYPE_CHECKING:
+    from moka.engines.times import SegmentTimes
 
 __all__ = ["Engine", "Executable", "Segment"]
 
@@ -46,6 +49,10 @@ class Executable(Protocol):
 
     def new_state(self) -> Any:
         """Fresh buffers for every state of the segment, filled with zeros."""
+        ...
+
+    def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
+        """How long its segments and their operations take, measured now, with states of its own."""
         ...
 
 

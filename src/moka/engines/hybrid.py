@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from moka.engines.base import Engine, Executable, Segment
+from moka.engines.times import SegmentTimes
 from moka.errors import UnknownOperationError
 from moka.ir.program import Function, Operation, Value
 from moka.ir.types import StateType
@@ -50,6 +51,14 @@ class HybridExecutable:
 
     def new_state(self) -> dict[str, Any]:
         return {name: buffer for stage in self.stages for name, buffer in stage.executable.new_state().items()}
+
+    def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
+        values, state = dict(inputs), self.new_state()
+        found: list[SegmentTimes] = []
+        for stage in self.stages:
+            found += stage.executable.times(values, runs)
+            values.update(stage.executable.run(values, state))
+        return tuple(found)
 
 
 def split(function: Function, place: Callable[[Operation], K]) -> list[tuple[K, Segment]]:

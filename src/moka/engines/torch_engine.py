@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from moka.engines.arithmetic import Arithmetic, Numerics
 from moka.engines.base import Segment
 from moka.engines.prepare import Code, prepare
+from moka.engines.times import SegmentTimes, absorbed, durations, own_operations
 from moka.errors import InputError, UnknownOperationError
 from moka.ir.program import Operation, Value
 from moka.ir.types import StateType
@@ -90,3 +93,23 @@ class TorchExecutable:
         if shape is None:
             raise InputError(f"a state of type {state.wrapped} has no constant shape")
         return torch.zeros(shape, dtype=self.arithmetic.held[state.wrapped.dtype], device=self.arithmetic.device)
+
+    def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
+        code, state, device = self.code, self.new_state(), self.arithmetic.device
+        whole = durations(lambda: (self.run(inputs, state), _finished(device)), runs)
+        with torch.inference_mode():
+            values = [self._input(value, inputs, state) for value in self.segment.inputs]
+            rounds = [code.timed(lambda: _finished(device), *values) for _ in range(runs)]
+        medians = map(statistics.median, zip(*rounds, strict=True))
+        seconds = dict(zip((step.operation.name for step in code.steps), medians, strict=True))
+        own = own_operations(self.segment)
+        names = tuple(operation.name for operation in own)
+        profiled = statistics.median(map(sum, rounds))
+        return (SegmentTimes("torch", device.type, names, whole, profiled, seconds, absorbed(own, seconds)),)
+
+
+def _finished(device: torch.device) -> float:
+    """The time when the device has done what it was given."""
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).synchronize()
+    return time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from moka.models.features import Array, Feature, MultiArrayFeature, StateFeature
 from moka.models.kinds import model_class
 
 if TYPE_CHECKING:
+    from moka.models.profile import Profile
     from moka.models.update import EpochMetrics, UpdateResult
     from moka.planning.plan import Plan
 
@@ -66,8 +68,11 @@ def load(
 
         plan = load_plan(plan)
     configuration = Configuration(units, function, numerics, engine, threads, allow_low_precision, plan)
+    start = time.perf_counter()
     source = open_source(path)
-    return model_class(source)(source, configuration)  # type: ignore[no-any-return]
+    model: Model = model_class(source)(source, configuration)
+    model.load_seconds = time.perf_counter() - start
+    return model
 
 
 class ModelState:
@@ -109,7 +114,10 @@ class Model(ABC):
         description: metadata, and the features of every function.
         function: the function that `predict` runs.
         configuration: how it is to run.
+        load_seconds: how long `load` took to load it; None for models within others.
     """
+
+    load_seconds: float | None = None
 
     def __init__(self, source: ModelSource, configuration: Configuration) -> None:
         self.path: Path = source.path
@@ -198,6 +206,12 @@ class Model(ABC):
         from moka.models.plans import plan
 
         return plan(self, device, compute_units=compute_units, measure=measure, shapes=shapes, pins=pins)
+
+    def profile(self, data: Data | None = None, *, runs: int = 50, warmup: int = 5) -> Profile:
+        """How long predictions, segments and operations take on this machine, and how much memory; see `moka.profile`."""
+        from moka.models.profiling import profile
+
+        return profile(self, data, runs=runs, warmup=warmup)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model as it is, with what it learned: a ``.mlmodel`` file, or an ``.mlpackage`` by that suffix.

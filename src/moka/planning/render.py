@@ -12,7 +12,22 @@ from moka.planning.rules import Reason
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Section", "headlines", "layer_section", "operation_section", "plan_table", "plan_text", "sections"]
+__all__ = [
+    "Section",
+    "bytes_text",
+    "device_name",
+    "headlines",
+    "layer_section",
+    "operation_section",
+    "place_text",
+    "plan_table",
+    "plan_text",
+    "rich_table",
+    "section_lines",
+    "sections",
+    "share_text",
+    "time_text",
+]
 
 _DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU", "neural_engine": "Neural Engine"}
 _NAMED = 4
@@ -32,7 +47,7 @@ class Section:
 def plan_text(plan: Plan) -> str:
     """The plan as plain text."""
     parts = ["\n".join(headlines(plan))]
-    parts += ["\n".join([section.title, *_lines(section)]) for section in sections(plan)]
+    parts += ["\n".join([section.title, *section_lines(section)]) for section in sections(plan)]
     parts += [f"Stage {name}\n{plan_text(stage)}" for name, stage in plan.stages.items()]
     return "\n\n".join(parts)
 
@@ -71,14 +86,14 @@ def headlines(plan: Plan) -> list[str]:
     kind = "modelled plan" if plan.modelled else "pinned plan" if plan.pinned else "plan"
     lines = [f"{plan.model}, function {plan.function}: {kind} for {plan.device}, compute units {plan.compute_units}"]
     if not plan.placements:
-        times = [f"{_time(plan.estimate.seconds)} expected in all stages that are estimated"] if plan.estimate.seconds else []
+        times = [f"{time_text(plan.estimate.seconds)} expected in all stages that are estimated"] if plan.estimate.seconds else []
         return [*lines, *times, *map(str, plan.notes)]
     totals, count = plan.totals(), len(plan.own_placements)
-    parts = [f"{_flops(totals['flops'])} of arithmetic", f"{_bytes(totals['weights'])} of weights", f"{count:,} operations"]
+    parts = [f"{_flops(totals['flops'])} of arithmetic", f"{bytes_text(totals['weights'])} of weights", f"{count:,} operations"]
     if plan.segments:
         estimate = plan.estimate
         verb = "measured" if plan.measured else "expected"
-        parts.insert(0, f"{_time(estimate.seconds)} {verb} ({_time(estimate.low)} to {_time(estimate.high)})")
+        parts.insert(0, f"{time_text(estimate.seconds)} {verb} ({time_text(estimate.low)} to {time_text(estimate.high)})")
     lines.append(" · ".join(parts) + ("" if plan.exact else " (lower bounds: not all sizes are known)"))
     return lines + [f"Note: {_with_change(note)}" for note in plan.notes]
 
@@ -106,12 +121,12 @@ def operation_section(plan: Plan) -> Section:
         (
             ("  " if item.within else "") + item.operation,
             item.type,
-            _place(item.engine, item.device),
-            _time(item.seconds),
-            _share(item.share),
+            place_text(item.engine, item.device),
+            time_text(item.seconds),
+            share_text(item.share),
             _flops(item.work.flops),
-            _bytes(item.work.bytes),
-            ", ".join(_place(option.engine, option.device) for option in item.supported if option != item.preferred),
+            bytes_text(item.work.bytes),
+            ", ".join(place_text(option.engine, option.device) for option in item.supported if option != item.preferred),
         )
         for item in plan.placements
     )
@@ -124,8 +139,8 @@ def layer_section(plan: Plan) -> Section:
         (
             item.layer,
             ", ".join(map(device_name, item.devices)),
-            _time(item.seconds),
-            _share(item.share),
+            time_text(item.seconds),
+            share_text(item.share),
             ", ".join(map(device_name, item.supported)),
         )
         for item in plan.layers().values()
@@ -138,28 +153,28 @@ def _segment_section(plan: Plan) -> Section:
     columns = ("", "runs on", "operations", "time", *(["measured"] if measured else []), "moving", "takes", "gives")
     rows = []
     for index, segment in enumerate(plan.segments, 1):
-        timed = [_time(segment.measured) if segment.measured is not None else ""] if measured else []
-        moving = _time(segment.transfer_seconds) if segment.transfer_seconds else ""
+        timed = [time_text(segment.measured) if segment.measured is not None else ""] if measured else []
+        moving = time_text(segment.transfer_seconds) if segment.transfer_seconds else ""
         crossing = [_transfers(segment.takes), _transfers(segment.gives)]
-        place = _place(segment.engine, segment.device)
-        rows.append((str(index), place, f"{len(segment.operations):,}", _time(segment.seconds), *timed, moving, *crossing))
+        place = place_text(segment.engine, segment.device)
+        rows.append((str(index), place, f"{len(segment.operations):,}", time_text(segment.seconds), *timed, moving, *crossing))
     return Section("Segments", columns, tuple(rows), ("", "operations", "time", "measured", "moving"))
 
 
 def _kind_section(plan: Plan) -> Section:
     groups: dict[tuple[str, str], list[Placement]] = {}
     for item in plan.own_placements:
-        groups.setdefault((item.type, _place(item.engine, item.device)), []).append(item)
+        groups.setdefault((item.type, place_text(item.engine, item.device)), []).append(item)
     ordered = sorted(groups.items(), key=lambda entry: -sum(item.seconds for item in entry[1]))
     rows = tuple(
         (
             kind,
             f"{len(items):,}",
             place,
-            _time(sum(item.seconds for item in items)),
-            _share(sum(item.share for item in items)),
+            time_text(sum(item.seconds for item in items)),
+            share_text(sum(item.share for item in items)),
             _flops(sum(item.work.flops for item in items)),
-            _bytes(sum(item.work.weights for item in items)),
+            bytes_text(sum(item.work.weights for item in items)),
         )
         for (kind, place), items in ordered
     )
@@ -171,9 +186,9 @@ def _alternative_section(plan: Plan) -> Section:
     columns = ("runs what it can", "measured", "estimated", "estimate / measured")
     rows = []
     for item in plan.alternatives:
-        measured = item.failure if item.measured is None else _time(item.measured)
+        measured = item.failure if item.measured is None else time_text(item.measured)
         ratio = f"{item.estimated / item.measured:.2f}" if item.measured else ""
-        rows.append((_place(item.engine, item.device), measured, _time(item.estimated), ratio))
+        rows.append((place_text(item.engine, item.device), measured, time_text(item.estimated), ratio))
     return Section("Measured alternatives", columns, tuple(rows), columns[1:])
 
 
@@ -191,7 +206,7 @@ def _grouped(found: Iterable[tuple[Option, Reason, Placement]]) -> list[tuple[st
     """One row for each place and rule: the operations that it is about, and what it found at the first of them."""
     groups: dict[tuple[str, str], list[tuple[Reason, Placement]]] = {}
     for option, reason, item in found:
-        groups.setdefault((_place(option.engine, option.device), reason.rule or reason.text), []).append((reason, item))
+        groups.setdefault((place_text(option.engine, option.device), reason.rule or reason.text), []).append((reason, item))
     return [
         (place, _some([item.operation for _, item in group]), reason.text, _source(reason), reason.change)
         for (place, _), group in groups.items()
@@ -214,10 +229,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _transfers(transfers: Sequence[Transfer]) -> str:
-    return _some([f"{item.value} ({_bytes(item.bytes)})" for item in transfers])
+    return _some([f"{item.value} ({bytes_text(item.bytes)})" for item in transfers])
 
 
-def _place(engine: str, device: str) -> str:
+def place_text(engine: str, device: str) -> str:
+    """A device and engine for people: ``CPU · torch``."""
     return f"{device_name(device)} · {engine}" if device else "nowhere"
 
 
@@ -226,7 +242,8 @@ def device_name(device: str) -> str:
     return _DEVICES.get(device, device.upper())
 
 
-def _lines(section: Section) -> Iterator[str]:
+def section_lines(section: Section) -> Iterator[str]:
+    """A section as plain text, its title left out."""
     rows = [section.columns, *section.rows]
     widths = [max(len(row[index]) for row in rows) for index in range(len(section.columns))]
     for row in rows:
@@ -239,7 +256,8 @@ def _scaled(value: float, units: Sequence[tuple[str, float]]) -> str:
     return f"{value / factor:.3g} {unit}"
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """Seconds for people: 12.3 µs, 4.56 ms."""
     return "0" if seconds <= 0 else _scaled(seconds, (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)))
 
 
@@ -247,9 +265,11 @@ def _flops(count: float) -> str:
     return "0" if not count else _scaled(count, (("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6), ("kFLOP", 1e3), ("FLOP", 1.0)))
 
 
-def _bytes(count: float) -> str:
+def bytes_text(count: float) -> str:
+    """Bytes for people."""
     return "0" if not count else _scaled(count, (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0)))
 
 
-def _share(share: float) -> str:
+def share_text(share: float) -> str:
+    """A share as percent."""
     return f"{100 * share:.1f} %"

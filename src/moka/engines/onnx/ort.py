@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from moka.engines.base import Segment
 from moka.engines.onnx.graph import Array, Packed, Target, onnx_dtype
 from moka.engines.onnx.lower import Lowered, lower, reasons
 from moka.engines.onnx.states import states_of
+from moka.engines.onnx.times import ort_times
+from moka.engines.times import SegmentTimes, durations
 from moka.ir.program import Operation
 
 __all__ = ["OnnxRuntimeEngine", "OnnxRuntimeExecutable"]
@@ -66,6 +70,7 @@ class OnnxRuntimeExecutable:
         self._outputs = [port.value.name for port in lowered.outputs]
         self._results = [port.operand.name for port in lowered.outputs] + [after.operand.name for _, after in lowered.states]
         self._states = tuple(before.value.name for before, _ in lowered.states)
+        self._settings = providers, threads
         self._session = _session(lowered, providers, threads)
 
     def run(self, inputs: Mapping[str, Any], state: Mapping[str, OrtState] | None = None) -> dict[str, Any]:
@@ -82,6 +87,15 @@ class OnnxRuntimeExecutable:
             state.value = value
         return {name: value.numpy() for name, value in zip(self._outputs, results, strict=False)}
 
+    def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
+        whole = durations(functools.partial(self.run, inputs, self.new_state()), runs)
+        feed = {name: np.asarray(inputs[key], dtype) for key, name, dtype in self._inputs}
+        feed |= {before.operand.name: np.zeros(before.operand.static_shape, before.operand.dtype) for before, _ in self.lowered.states}
+        providers, threads = self._settings
+        device = "cpu" if providers[0] == "CPUExecutionProvider" else "gpu"
+        start = functools.partial(_session, self.lowered, providers, threads)
+        return (ort_times(self.lowered, start, lambda session: session.run(self._results, feed), device, whole),)
+
     def new_state(self) -> dict[str, OrtState]:
         return {
             before.value.name: OrtState(np.zeros(before.operand.static_shape, before.operand.dtype)) for before, _ in self.lowered.states
@@ -95,12 +109,18 @@ def _ort_value(array: np.ndarray[Any, Any]) -> Any:
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
-def _session(lowered: Lowered, providers: tuple[str, ...], threads: int) -> Any:
+def _session(lowered: Lowered, providers: tuple[str, ...], threads: int, trace: Path | None = None) -> Any:
+    """A session; it writes a trace of its nodes, and the graph as it runs it, into the folder ``trace``."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    if trace is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(trace / "trace")
+        options.optimized_model_filepath = str(trace / "model.onnx")
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
     model = onnx.ModelProto()
     model.CopyFrom(lowered.model)
     for name, array in lowered.weights.items():
