@@ -13,24 +13,52 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moka.pytorch import executorch, legacy
+    from moka.pytorch.archive import load, save
+    from moka.pytorch.comparison import Comparison, compare
     from moka.pytorch.config import DelegateConfig
-    from moka.pytorch.delegate import DelegatedModule, delegate
+    from moka.pytorch.delegated import DelegatedModule, delegate
     from moka.pytorch.lowering import lowers
     from moka.pytorch.module import CoreMLModule, to_module
+    from moka.pytorch.report import DelegationReport
 
-__all__ = ["CoreMLModule", "DelegateConfig", "DelegatedModule", "delegate", "lowers", "to_module"]
+__all__ = [
+    "Comparison",
+    "CoreMLModule",
+    "DelegateConfig",
+    "DelegatedModule",
+    "DelegationReport",
+    "compare",
+    "delegate",
+    "executorch",
+    "legacy",
+    "load",
+    "lowers",
+    "save",
+    "to_module",
+]
 
 _HOMES = {
+    "Comparison": "comparison",
     "CoreMLModule": "module",
     "DelegateConfig": "config",
-    "DelegatedModule": "delegate",
-    "delegate": "delegate",
+    "DelegatedModule": "delegated",
+    "DelegationReport": "report",
+    "compare": "comparison",
+    "delegate": "delegated",
+    "load": "archive",
     "lowers": "lowering",
+    "save": "archive",
     "to_module": "module",
 }
 
+_MODULES = ("executorch", "legacy")
+"""Modules whose names are used through them."""
+
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"moka.pytorch.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'moka.pytorch' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"moka.pytorch.{_HOMES[name]}"), name)

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as once
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from moka.pytorch.frontend import Features, Piece, Refusal, RefusedError, attemp
 from moka.pytorch.partitioner import divide, narrow, refuse_statically
 from moka.pytorch.pieces import Cut, cut
 from moka.pytorch.program import Program, outputs_of, prepare
+from moka.pytorch.report import DelegationReport, report_of
 from moka.pytorch.segments import PACKAGE, Port, Ports, Segment, load_segment
 
 __all__ = ["Built", "build", "package_of"]
@@ -30,19 +32,15 @@ __all__ = ["Built", "build", "package_of"]
 
 @dataclass(frozen=True)
 class Built:
-    """A program with its Core ML parts in place.
+    """What was put in place of a program's parts: its modules ``segment_0``, ``segment_1`` ...
 
     Attributes:
-        module: the graph, in which ``segment_0``, ``segment_1`` ... stand for the partitions.
         cuts: what each segment was made of.
-        reasons: why nodes stay in PyTorch, by name.
-        partitions: the number of each delegated node's partition, by name.
+        report: what became of each node.
     """
 
-    module: GraphModule
     cuts: list[Cut]
-    reasons: dict[str, str]
-    partitions: dict[str, int]
+    report: DelegationReport
 
 
 def build(program: Program, config: DelegateConfig) -> Built:
@@ -63,17 +61,18 @@ def build(program: Program, config: DelegateConfig) -> Built:
         except RefusedError:
             narrow(program, reasons, lambda piece: _full_attempt(piece, config), config)
     numbers = {node.name: index for index, nodes in enumerate(partitions) for node in nodes}
+    report = report_of(program, numbers, reasons)
     program.drop_writes({target for item in cuts for target in item.piece.writes})
     moved: dict[Node, Node] = {}
     for index, (nodes, item, folder) in enumerate(zip(partitions, cuts, folders, strict=True)):
-        segment = load_segment(folder / PACKAGE, Ports.read(folder), config, _device(program), _original(item.piece))
+        segment = load_segment(partial(_package, item.piece, config), Ports.read(folder), config, _device(program), _original(item.piece))
         segment.write_states([tensor for _, tensor in item.piece.states.values()])
         _replace(program.module, f"segment_{index}", segment, nodes, item, moved)
     stable_topological_sort(program.module)
     program.module.graph.eliminate_dead_code()
     program.module.graph.lint()
     program.module.recompile()
-    return Built(program.module, cuts, reasons, numbers)
+    return Built(cuts, report)
 
 
 def package_of(piece: Piece, config: DelegateConfig) -> Path:
@@ -90,6 +89,10 @@ def package_of(piece: Piece, config: DelegateConfig) -> Path:
         _ports(piece, features).write(folder)
 
     return Cache().get(Key("pytorch", "a part of a PyTorch program", parts), make)
+
+
+def _package(piece: Piece, config: DelegateConfig) -> Path:
+    return package_of(piece, config) / PACKAGE
 
 
 def _reasons(program: Program, config: DelegateConfig) -> dict[str, str]:
@@ -172,7 +175,7 @@ def _ports(piece: Piece, features: Features) -> Ports:
 
 def _port(name: str, node: Node) -> Port:
     value = node.meta["val"]
-    return Port(name, str(value.dtype).removeprefix("torch."), value.dim() == 0)
+    return Port(name, str(value.dtype).removeprefix("torch."), value.dim() == 0, node.meta.get("number", False))
 
 
 def _text(module: GraphModule) -> list[str]:

@@ -95,6 +95,8 @@ class Calling:
         self._positional = in_spec.children()[0].num_children
         self._keywords = list(in_spec.children()[1].context)
         self._names = list(names)
+        self.ranges = ranges
+        self.module_call_graph: list[Any] = []
         self._ranges = {symbol: (int(bounds.lower), bounds.upper) for symbol, bounds in ranges.items() if bounds.lower.is_finite}
         self._plain = all(child.is_leaf() for child in in_spec.children()[0].children()) and not self._keywords
         self._flat_result = out_spec.is_leaf()
@@ -107,7 +109,9 @@ class Calling:
         signature = exported.module_call_graph[0].signature
         assert signature is not None
         names = signature.forward_arg_names or []
-        return cls(arguments, signature.in_spec, signature.out_spec, names, exported.range_constraints)
+        calling = cls(arguments, signature.in_spec, signature.out_spec, names, exported.range_constraints)
+        calling.module_call_graph = exported.module_call_graph[:1]
+        return calling
 
     def flatten(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sequence[Any]:
         """The arguments as a flat list, each checked.

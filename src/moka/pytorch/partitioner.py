@@ -20,7 +20,7 @@ from torch.fx import Node
 from moka.pytorch.config import DelegateConfig
 from moka.pytorch.frontend import Piece, Refusal
 from moka.pytorch.pieces import piece_of
-from moka.pytorch.program import Program, is_size, takes_one_of_several
+from moka.pytorch.program import Program, is_random, is_size, takes_one_of_several
 
 __all__ = ["Check", "divide", "levels", "narrow", "refuse_statically"]
 
@@ -140,7 +140,7 @@ def _static_reason(node: Node, program: Program, config: DelegateConfig) -> str 
     if _kept_out(node, config):
         return "kept out by the configuration"
     if isinstance(node.target, torch._ops.OpOverload):
-        if torch.Tag.nondeterministic_seeded in node.target.tags:
+        if is_random(node):
             return "draws from PyTorch's generator of random numbers, which Core ML has not"
         if node.target._schema.is_mutable:
             return "changes its arguments in place"

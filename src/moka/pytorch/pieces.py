@@ -47,6 +47,7 @@ def cut(program: Program, nodes: Sequence[Node], config: DelegateConfig) -> Cut:
     outside = dict.fromkeys(item for node in nodes for item in node.all_input_nodes if item not in chosen)
     for item in outside:
         places[item] = graph.placeholder(item.name)
+        places[item].meta["number"] = not isinstance(item.meta["val"], torch.Tensor)
         places[item].meta["val"] = _border_value(item.meta["val"], program, ranges)
     for node in nodes:
         places[node] = graph.node_copy(node, places.__getitem__)
@@ -79,11 +80,18 @@ def _shown(program: Program, states: Container[str]) -> list[Any]:
 
 
 def _border_value(value: Any, program: Program, ranges: dict[Any, Any]) -> Any:
-    """A value as an input of a piece: numbers become integer tensors without dimensions, sizes that are formulas symbols of their own."""
+    """A value as an input of a piece.
+
+    Numbers become tensors without dimensions, and sizes that are formulas symbols of their own. Strides are those of a dense tensor in
+    order, the only ones that coremltools takes; which ones a tensor has when the program runs makes no difference.
+    """
     if not isinstance(value, torch.Tensor):
         return torch.empty((), dtype=torch.int64 if isinstance(value, (int, torch.SymInt)) else torch.float32, device="meta")
     if isinstance(value, FakeTensor) and any(isinstance(size, torch.SymInt) and not size.node.expr.is_Symbol for size in value.shape):
         value = _renamed(value)
+    elif isinstance(value, FakeTensor):
+        with value.fake_mode:
+            value = value.contiguous()
     ranges.update(symbol_ranges(value, program.ranges))
     return value
 

@@ -14,7 +14,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-__all__ = ["Program", "is_constant_only", "is_size", "outputs_of", "prepare", "symbol_ranges", "takes_one_of_several"]
+__all__ = ["Program", "is_constant_only", "is_random", "is_size", "outputs_of", "prepare", "symbol_ranges", "takes_one_of_several"]
 
 _SMALL = 2**16
 """Elements up to which constants are computed ahead even where that makes them larger."""
@@ -137,7 +137,7 @@ def takes_one_of_several(node: Node) -> bool:
 
 def is_constant_only(node: Node, program: Program) -> bool:
     """Whether a tensor follows from constants alone."""
-    if node.op != "call_function" or not isinstance(node.meta.get("val"), torch.Tensor) or _is_random(node):
+    if node.op != "call_function" or not isinstance(node.meta.get("val"), torch.Tensor) or is_random(node):
         return False
     inputs = node.all_input_nodes
     return all(item.name in program.constants for item in inputs) and not any(map(_symbolic, node.meta["val"].shape))
@@ -157,8 +157,16 @@ def _symbolic(size: Any) -> bool:
     return isinstance(size, torch.SymInt)
 
 
-def _is_random(node: Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
+def is_random(node: Node) -> bool:
+    """Whether a call draws random numbers; an operator that does for dropout alone does not where the call turns that off."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:
+        return False
+    for index, parameter in enumerate(target._schema.arguments):
+        if parameter.name in ("dropout_p", "train", "training"):
+            given = node.args[index] if index < len(node.args) else node.kwargs.get(parameter.name, parameter.default_value)
+            return bool(given)
+    return True
 
 
 def _read_sizes(graph: torch.fx.Graph) -> None:
@@ -182,18 +190,18 @@ def _read_sizes(graph: torch.fx.Graph) -> None:
 def _fold(program: Program) -> None:
     """Computes what follows from constants alone, in order, so that what follows from that is computed too."""
     graph = program.module.graph
-    last = (graph.find_nodes(op="placeholder") or [None])[-1]
+    first = next(iter(graph.nodes))
     for node in list(graph.nodes):
         if not is_constant_only(node, program) or not _worth_folding(node):
             continue
         with torch.no_grad():
             values = torch.fx.map_arg((node.args, node.kwargs), lambda item: program.constants[item.name])
             result = node.target(*values[0], **values[1])
-        with graph.inserting_after(last) if last is not None else graph.inserting_before(next(iter(graph.nodes))):
-            last = graph.placeholder(f"folded_{node.name}")
-        last.meta["val"] = node.meta["val"]
-        program.constants[last.name] = result.detach()
-        node.replace_all_uses_with(last)
+        with graph.inserting_before(first):
+            folded = graph.placeholder(f"folded_{node.name}")
+        folded.meta["val"] = node.meta["val"]
+        program.constants[folded.name] = result.detach()
+        node.replace_all_uses_with(folded)
         graph.erase_node(node)
 
 

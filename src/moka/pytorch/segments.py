@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,20 +17,29 @@ from moka.errors import FormatError, InputError
 from moka.formats.files import read_bytes
 from moka.pytorch.config import DelegateConfig
 
-__all__ = ["PACKAGE", "PORTS", "Port", "Ports", "Segment", "load_segment"]
+__all__ = ["COMPILED", "PACKAGE", "PORTS", "Port", "Ports", "Segment", "load_segment"]
 
 PACKAGE = "model.mlpackage"
+COMPILED = "model.mlmodelc"
 PORTS = "ports.json"
 _LARGEST = 2**24
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: Core ML's name of the feature, PyTorch's name of the type, and whether the tensor has no dimensions."""
+    """An input or output.
+
+    Attributes:
+        feature: its name in Core ML.
+        dtype: PyTorch's name of its type.
+        scalar: whether it has no dimensions; Core ML has one of size 1 instead.
+        number: whether PyTorch passes a number, not a tensor.
+    """
 
     feature: str
     dtype: str
     scalar: bool
+    number: bool = False
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -56,10 +66,17 @@ class Ports:
         path = folder / PORTS
         try:
             found = json.loads(read_bytes(path, _LARGEST, "it names inputs and outputs only"))
-            ports = [[Port(str(p["feature"]), str(p["dtype"]), bool(p["scalar"])) for p in found[kind]] for kind in ("inputs", "outputs")]
+            ports = [
+                [Port(str(p["feature"]), str(p["dtype"]), bool(p["scalar"]), bool(p["number"])) for p in found[kind]]
+                for kind in ("inputs", "outputs")
+            ]
             return cls(tuple(ports[0]), tuple(ports[1]), tuple(map(str, found["states"])))
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(path, f"is damaged: {type(error).__name__}: {error}") from error
+
+
+def _port(item: Any) -> Port:
+    return Port(str(item["feature"]), str(item["dtype"]), bool(item["scalar"]), bool(item["number"]))
 
 
 class Segment(torch.nn.Module):
@@ -70,14 +87,21 @@ class Segment(torch.nn.Module):
         ports: the order and the types of inputs and outputs.
         device: where results go.
         original: the same computation in PyTorch, for integers that Core ML's int32 can't hold; None where it is not known.
+        package: gives the model's folder, which may have to be made again; by default the model's own path.
     """
 
     def __init__(
-        self, model: Any, ports: Ports, device: torch.device, original: Callable[..., Sequence[torch.Tensor]] | None = None
+        self,
+        model: Any,
+        ports: Ports,
+        device: torch.device,
+        original: Callable[..., Sequence[torch.Tensor]] | None = None,
+        package: Callable[[], Path] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.ports = ports
+        self.package: Callable[[], Path] = package or (lambda: Path(model.path))
         self.device = device
         self.original = original
         self.state: Any = model.make_state() if ports.states else None
@@ -112,15 +136,27 @@ class Segment(torch.nn.Module):
             tensor = tensor.reshape(())
         return tensor.to(self.device, dtype)
 
+    def copy_to(self, folder: Path, *, compiled: bool = False) -> None:
+        """Writes the model and its ports into a new folder."""
+        folder.mkdir(parents=True)
+        self.ports.write(folder)
+        package = self.package()
+        if package.suffix == ".mlmodelc" or not compiled:
+            shutil.copytree(package, folder / package.name)
+            return
+        from moka.compiler.compile import compile
+
+        compile(package, folder, unverified=True)  # for Moka to run; metadata.json says what it is
+
     def extra_repr(self) -> str:
         return f"{', '.join(port.feature for port in self.ports.inputs)} -> {', '.join(port.feature for port in self.ports.outputs)}"
 
 
 def load_segment(
-    package: Path, ports: Ports, config: DelegateConfig, device: torch.device, original: Callable[..., Any] | None = None
+    package: Callable[[], Path], ports: Ports, config: DelegateConfig, device: torch.device, original: Callable[..., Any] | None = None
 ) -> Segment:
-    """Loads a package as a segment: with Moka, on macOS with Core ML itself."""
-    return Segment(_model(package, config), ports, device, original)
+    """Loads a model as a segment: with Moka, on macOS with Core ML itself."""
+    return Segment(_model(package(), config), ports, device, original, package)
 
 
 def _model(package: Path, config: DelegateConfig) -> Any:

@@ -8,13 +8,14 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
-from torch.fx import GraphModule
 
 from moka.errors import InputError
 from moka.pytorch.building import build
 from moka.pytorch.calling import Calling
 from moka.pytorch.config import DelegateConfig
 from moka.pytorch.program import Program
+from moka.pytorch.report import DelegationReport
+from moka.pytorch.segments import Segment
 
 __all__ = ["DelegatedModule", "delegate"]
 
@@ -38,7 +39,7 @@ def delegate(exported_program: ExportedProgram, config: DelegateConfig | None = 
     exported = exported_program.run_decompositions({})
     program = Program.of(exported)
     built = build(program, config)
-    return DelegatedModule(built.module, program, Calling.of(exported), config)
+    return DelegatedModule(program, Calling.of(exported), config, built.report)
 
 
 class DelegatedModule(torch.nn.Module):
@@ -48,22 +49,26 @@ class DelegatedModule(torch.nn.Module):
     weights of what stayed in PyTorch. Buffers that became Core ML states are in it, too.
     """
 
-    def __init__(self, module: GraphModule, program: Program, calling: Calling, config: DelegateConfig) -> None:
+    def __init__(self, program: Program, calling: Calling, config: DelegateConfig, report: DelegationReport) -> None:
         super().__init__()
-        self.graph_module = module
+        module = self.graph_module = program.module
         self.config = config
         self.calling = calling
-        self._results = program.results
+        self._report = report
+        self.results = program.results
         self._values: list[tuple[torch.nn.Module, str] | int] = []
         inputs = {name: index for index, name in enumerate(program.inputs)}
         self._input_index = dict(inputs)
+        self.targets: list[str | None] = []
         for node in module.graph.find_nodes(op="placeholder"):
             if node.name in inputs:
                 self._values.append(inputs[node.name])
+                self.targets.append(None)
             elif node.users:
                 target = program.targets.get(node.name, node.name)
                 tensor = program.constants[node.name] if node.name in program.constants else program.buffers[node.name][1].clone()
                 self._values.append(self._hold(target, tensor))
+                self.targets.append(target)
             else:
                 module.graph.erase_node(node)
         module.recompile()
@@ -77,6 +82,15 @@ class DelegatedModule(torch.nn.Module):
             values = [flat[item] if isinstance(item, int) else getattr(*item) for item in self._values]
             return self.calling.unflatten(self._written(self.graph_module(*values), flat))
 
+    @property
+    def segments(self) -> dict[str, Segment]:
+        """The Core ML models, by the name that the graph calls them by."""
+        return {name: part for name, part in self.graph_module.named_children() if isinstance(part, Segment)}
+
+    def report(self) -> DelegationReport:
+        """Which nodes run in which Core ML model, and why the others do not."""
+        return self._report
+
     def train(self, mode: bool = True) -> DelegatedModule:
         """Only ``train(False)``: what an exported program does in training is not in it."""
         if mode:
@@ -86,7 +100,7 @@ class DelegatedModule(torch.nn.Module):
     def _written(self, outputs: Sequence[Any], flat: Sequence[Any]) -> list[Any]:
         """The user's results, after buffers and inputs that the program changes have been written to."""
         results, writes = [], []
-        for value, (kind, target) in zip(outputs, self._results, strict=True):
+        for value, (kind, target) in zip(outputs, self.results, strict=True):
             if kind is OutputKind.USER_OUTPUT:
                 results.append(value)
             elif kind is OutputKind.BUFFER_MUTATION:

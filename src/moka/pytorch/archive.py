@@ -1,0 +1,197 @@
+"""Delegated programs as one file, for machines that have neither the model's Python code nor coremltools.
+
+NAME.moka                        a zip file, nothing in it compressed
+  metadata.json                  the version of this layout, the options, and size and SHA-256 of every other file
+  program.pt2                    what PyTorch runs: an exported program in which operators ``moka::segment`` stand for Core ML models
+  report.json                    which node went where, and why
+  segments/segment_0/            a Core ML model, ``model.mlpackage`` or ``model.mlmodelc``, and what it takes and gives, ``ports.json``
+
+Nothing is unpickled, and no text becomes code: ``program.pt2`` is read only if it holds plain tensors, formulas of sizes, and calls of
+registered operators.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import weakref
+import zipfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import moka
+from moka.errors import FormatError, InputError
+from moka.formats.files import replacing_file
+from moka.formats.mlpackage import relative_path_problem
+from moka.pytorch.calling import Calling
+from moka.pytorch.config import DelegateConfig
+from moka.pytorch.delegated import DelegatedModule
+from moka.pytorch.program import Program
+from moka.pytorch.remainder import call_segments, read_remainder, write_remainder
+from moka.pytorch.report import DelegationReport
+from moka.pytorch.segments import COMPILED, PACKAGE, Ports, load_segment
+
+__all__ = ["VERSION", "load", "save"]
+
+VERSION = 1
+_FORMAT = "moka delegated program"
+_METADATA = "metadata.json"
+_PROGRAM = "program.pt2"
+_REPORT = "report.json"
+_SEGMENTS = "segments"
+_LARGEST = 2**26
+_OPTIONS = ("compute_units", "precision", "engine", "threads")
+_STEP = 2**20
+
+
+def save(module: DelegatedModule, path: str | os.PathLike[str], *, compiled: bool = False) -> None:
+    """Writes a delegated program to one file, with its Core ML models, for `load`.
+
+    Args:
+        module: what `moka.pytorch.delegate` gave.
+        path: the file; one that is there is replaced once the new one is complete.
+        compiled: whether the Core ML models are stored compiled (``.mlmodelc``), not as packages.
+
+    Raises:
+        UnsupportedError: a model can't be compiled.
+    """
+    with tempfile.TemporaryDirectory(prefix="moka_") as folder, replacing_file(Path(path)) as target:
+        root = Path(folder)
+        write_remainder(module, root / _PROGRAM)
+        (root / _REPORT).write_text(module.report().to_json(), encoding="utf-8")
+        for name, segment in module.segments.items():
+            segment.copy_to(root / _SEGMENTS / name, compiled=compiled)
+        files = {file.relative_to(root).as_posix(): file for file in sorted(root.rglob("*")) if file.is_file()}
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_METADATA, json.dumps(_metadata(module, files), indent=1))
+            for name, file in files.items():
+                archive.write(file, name)
+
+
+def load(path: str | os.PathLike[str], **options: Any) -> DelegatedModule:
+    """Loads what `save` wrote; the Python code of the original model is not needed.
+
+    Args:
+        path: the file.
+        options: ``compute_units``, ``engine`` or ``threads``, where this machine is to use others than those saved.
+
+    Raises:
+        FormatError: no such file, or one that is truncated, changed, or written by a newer version.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="moka_"))
+    try:
+        metadata = _unpack(Path(path), folder)
+        module = _loaded(folder, metadata, options, Path(path))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(module, shutil.rmtree, folder, ignore_errors=True)
+    return module
+
+
+def _loaded(folder: Path, metadata: Mapping[str, Any], options: Mapping[str, Any], path: Path) -> DelegatedModule:
+    if unknown := set(options) - set(_OPTIONS) | {"precision"} & set(options):
+        raise InputError(f"option {min(unknown)!r} of load: expected compute_units, engine or threads")
+    stated = metadata["config"]
+    if not isinstance(stated, dict) or set(stated) != set(_OPTIONS):
+        raise FormatError(f"{path}: {_METADATA}: config", f"expected {', '.join(_OPTIONS)}")
+    config = DelegateConfig(**{**stated, **options})
+    exported = read_remainder(folder / _PROGRAM, f"{path}: {_PROGRAM}")
+    program = Program.of(exported)
+    for name in metadata["segments"]:
+        place = folder / _SEGMENTS / name
+        package = next((place / kind for kind in (PACKAGE, COMPILED) if (place / kind).exists()), None)
+        if package is None:
+            raise FormatError(f"{path}: {_SEGMENTS}/{name}", f"expected {PACKAGE} or {COMPILED}")
+        program.module.add_submodule(name, load_segment(partial(Path, package), Ports.read(place), config, torch.device("cpu")))
+    call_segments(program.module, f"{path}: {_PROGRAM}")
+    report = DelegationReport.from_json((folder / _REPORT).read_bytes())
+    return DelegatedModule(program, Calling.of(exported), config, report)
+
+
+def _metadata(module: DelegatedModule, files: Mapping[str, Path]) -> dict[str, Any]:
+    options = {name: getattr(module.config, name) for name in _OPTIONS}
+    sums = {name: {"size": file.stat().st_size, "sha256": _sha256(file)} for name, file in files.items()}
+    versions = {"moka": moka.__version__, "torch": torch.__version__}
+    return {
+        "format": _FORMAT,
+        "version": VERSION,
+        "written_with": versions,
+        "config": options,
+        "segments": list(module.segments),
+        "files": sums,
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unpack(path: Path, folder: Path) -> dict[str, Any]:
+    """Writes an archive's files into a folder, each checked against the metadata, which it returns."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata = _read_metadata(archive, path)
+            _check_members(archive, metadata["files"], path)
+            for name, stated in metadata["files"].items():
+                _extract(archive, name, stated, folder, path)
+    except FileNotFoundError as error:
+        raise FormatError(path, "no such file") from error
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise FormatError(path, f"is truncated, damaged, or no archive of moka.pytorch.save ({error}); copy or save it again") from error
+    return metadata
+
+
+def _read_metadata(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    where = f"{path}: {_METADATA}"
+    if _METADATA not in archive.namelist():
+        raise FormatError(path, f"has no {_METADATA}; expected a file that moka.pytorch.save wrote")
+    if archive.getinfo(_METADATA).file_size > _LARGEST:
+        raise FormatError(where, f"has more than {_LARGEST} bytes")
+    try:
+        metadata = json.loads(archive.read(_METADATA))
+        if metadata["format"] != _FORMAT:
+            raise FormatError(where, f"format is {metadata['format']!r}; expected {_FORMAT!r}")
+        version = int(metadata["version"])
+        if version > VERSION:
+            advice = f"update moka, or save it again with {moka.__version__}"
+            raise FormatError(path, f"was written by a newer Moka: its version is {version}, this one reads up to {VERSION}; {advice}")
+        {str(name): (int(stated["size"]), str(stated["sha256"])) for name, stated in metadata["files"].items()}
+        if any(not str(name).removeprefix("segment_").isdigit() for name in metadata["segments"]):
+            raise FormatError(where, "segments: expected names like segment_0")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(where, f"is damaged: {type(error).__name__}: {error}") from error
+    return dict(metadata)
+
+
+def _check_members(archive: zipfile.ZipFile, files: Mapping[str, Any], path: Path) -> None:
+    """The members must be those that the metadata names, stored as they are, none twice and none outside the folder."""
+    members = [info for info in archive.infolist() if info.filename != _METADATA]
+    names = [info.filename for info in members]
+    if sorted(names) != sorted(files):
+        difference = ", ".join(sorted(set(names) ^ set(files))[:3]) or "a name twice"
+        raise FormatError(path, f"its files are not those that {_METADATA} names ({difference}): it was changed; save it again")
+    for info in members:
+        if problem := relative_path_problem(info.filename):
+            raise FormatError(path, problem)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != files[info.filename]["size"]:
+            raise FormatError(f"{path}: {info.filename}", "has another size than stated, or is compressed: it was changed; save it again")
+
+
+def _extract(archive: zipfile.ZipFile, name: str, stated: Mapping[str, Any], folder: Path, path: Path) -> None:
+    target, found = folder / name, hashlib.sha256()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(name) as source, target.open("wb") as copy:
+        while block := source.read(_STEP):
+            found.update(block)
+            copy.write(block)
+    if found.hexdigest() != stated["sha256"]:
+        raise FormatError(f"{path}: {name}", "has other content than was saved: it was changed or damaged; copy or save it again")
