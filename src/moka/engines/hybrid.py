@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from moka.engines.base import Engine, Executable, Segment
@@ -53,12 +55,19 @@ class HybridExecutable:
         return {name: buffer for stage in self.stages for name, buffer in stage.executable.new_state().items()}
 
     def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
-        values, state = dict(inputs), self.new_state()
-        found: list[SegmentTimes] = []
+        state = self.new_state()
+        values, _ = self._timed(inputs, state)
+        rounds = [self._timed(inputs, state)[1] for _ in range(runs)]
+        found = [times for stage in self.stages for times in stage.executable.times(values, runs)]
+        return tuple(replace(times, runs=stage) for times, stage in zip(found, zip(*rounds, strict=True), strict=True))
+
+    def _timed(self, inputs: Mapping[str, Any], state: Any) -> tuple[dict[str, Any], list[float]]:
+        """Runs once: every value between segments, and the seconds of each segment."""
+        values, marks = dict(inputs), [time.perf_counter()]
         for stage in self.stages:
-            found += stage.executable.times(values, runs)
             values.update(stage.executable.run(values, state))
-        return tuple(found)
+            marks.append(time.perf_counter())
+        return values, [end - start for start, end in itertools.pairwise(marks)]
 
 
 def split(function: Function, place: Callable[[Operation], K]) -> list[tuple[K, Segment]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moka.engines.base import Segment
 from moka.ir.program import Operation, Value
 
-__all__ = ["SegmentTimes", "absorbed", "durations", "own_operations"]
+__all__ = ["SegmentTimes", "absorbed", "durations", "own_operations", "typical"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,12 @@ def durations(call: Callable[[], object], runs: int) -> tuple[float, ...]:
         call()
         found.append(time.perf_counter() - start)
     return tuple(found)
+
+
+def typical(rounds: Sequence[Sequence[float]]) -> list[float]:
+    """Mean seconds of each part over the faster half of some rounds, so that the parts add up to what a round takes."""
+    kept = sorted(rounds, key=sum)[: (len(rounds) + 1) // 2]
+    return [sum(part) / len(kept) for part in zip(*kept, strict=True)]
 
 
 def own_operations(segment: Segment) -> list[Operation]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import torch
 from moka.engines.arithmetic import Arithmetic, Numerics
 from moka.engines.base import Segment
 from moka.engines.prepare import Code, prepare
-from moka.engines.times import SegmentTimes, absorbed, durations, own_operations
+from moka.engines.times import SegmentTimes, absorbed, durations, own_operations, typical
 from moka.errors import InputError, UnknownOperationError
 from moka.ir.program import Operation, Value
 from moka.ir.types import StateType
@@ -100,12 +99,11 @@ class TorchExecutable:
         with torch.inference_mode():
             values = [self._input(value, inputs, state) for value in self.segment.inputs]
             rounds = [code.timed(lambda: _finished(device), *values) for _ in range(runs)]
-        medians = map(statistics.median, zip(*rounds, strict=True))
-        seconds = dict(zip((step.operation.name for step in code.steps), medians, strict=True))
+        means = typical(rounds)
+        seconds = dict(zip((step.operation.name for step in code.steps), means, strict=True))
         own = own_operations(self.segment)
         names = tuple(operation.name for operation in own)
-        profiled = statistics.median(map(sum, rounds))
-        return (SegmentTimes("torch", device.type, names, whole, profiled, seconds, absorbed(own, seconds)),)
+        return (SegmentTimes("torch", device.type, names, whole, sum(means), seconds, absorbed(own, seconds)),)
 
 
 def _finished(device: torch.device) -> float:

@@ -143,8 +143,8 @@ class Profile:
         return tuple(item for segment in self.segments for item in segment.operations)
 
     @property
-    def conversion(self) -> float | None:
-        """Seconds of a prediction outside of its segments: conversion of inputs and outputs; None for a model that runs as a whole."""
+    def outside(self) -> float | None:
+        """Seconds of a prediction outside of its segments: inputs, outputs, handing over; None for a model that runs as a whole."""
         return max(0.0, self.predict.p50 - sum(item.timing.p50 for item in self.segments)) if self.segments else None
 
     @property

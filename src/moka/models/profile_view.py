@@ -79,7 +79,7 @@ def operation_section(profile: Profile, count: int | None = None) -> Section:
     title = "Operations" if count is None else "Operations that take most"
     columns = ("operation", "type", "runs on", "time", "share", "planned", "planned / time", "note")
     rows = tuple(_row(profile, segment, item, parts) for segment, item in pairs)
-    return Section(title, columns, rows, ("time", "share", "planned", "planned / time"))
+    return _placed(profile, Section(title, columns, rows, ("time", "share", "planned", "planned / time")))
 
 
 def _row(profile: Profile, segment: SegmentProfile, item: OperationProfile, parts: float) -> tuple[str, ...]:
@@ -103,8 +103,8 @@ def fused_with(segment: SegmentProfile, item: OperationProfile) -> list[Operatio
 def _segment_section(profile: Profile) -> Section:
     columns = ("", "runs on", "operations", "time", "p90", "p99", "planned", "planned / time", "timed in it", "with counters")
     rows = [_segment_row(str(index), segment) for index, segment in enumerate(profile.segments, 1)]
-    if profile.conversion is not None:
-        rows.append(("", "inputs and outputs", "", time_text(profile.conversion), *[""] * 6))
+    if profile.outside is not None:
+        rows.append(("", "outside of segments", "", time_text(profile.outside), *[""] * 6))
     return Section("Segments", columns, tuple(rows), ("", *columns[2:]))
 
 
@@ -142,7 +142,16 @@ def _kind_section(profile: Profile) -> Section:
         for seconds, kind, place, items in sorted([*rows, *others], key=lambda row: -row[0])
     )
     columns = ("type", "timed", "fused", "folded", "removed", "runs on", "time", "share")
-    return Section("Operations by type", columns, table, ("timed", "fused", "folded", "removed", "time", "share"))
+    return _placed(profile, Section("Operations by type", columns, table, ("timed", "fused", "folded", "removed", "time", "share")))
+
+
+def _placed(profile: Profile, section: Section) -> Section:
+    """The section, without the column of places where all is in one."""
+    if len({(segment.engine, segment.device) for segment in profile.segments}) > 1:
+        return section
+    kept = [index for index, name in enumerate(section.columns) if name != "runs on"]
+    rows = tuple(tuple(row[index] for index in kept) for row in section.rows)
+    return Section(section.title, tuple(section.columns[index] for index in kept), rows, section.right)
 
 
 def _counts(items: list[OperationProfile]) -> tuple[str, ...]:

@@ -19,9 +19,9 @@ from moka.planning.render import Section, bytes_text, place_text, time_text
 __all__ = ["page"]
 
 _COLOURS = {
-    "cpu": ("#2f6fb7", "#5a93d0", "#1d4a80"),
-    "gpu": ("#2e8b57", "#58ae7f", "#1c5c39"),
-    "npu": ("#c2681b", "#d98f4e", "#8a470e"),
+    "cpu": ("#2563b8", "#0e93a8", "#6a55d6"),
+    "gpu": ("#2e8b57", "#84a91d", "#1c5c39"),
+    "npu": ("#c2681b", "#c79a12", "#a34216"),
 }
 """Shades of each kind of device, one for each engine on it."""
 
@@ -167,11 +167,11 @@ def _node(index: int, item: OperationProfile, colour: str, corner: tuple[float, 
     x, y = corner
     share = (item.seconds or 0.0) / longest if longest else 0.0
     how = time_text(item.seconds) if item.seconds is not None else f"in {item.within}" if item.within else item.how
-    name = item.operation if len(item.operation) <= _LETTERS else f"{item.operation[: _LETTERS - 1]}…"
-    kind = f"{item.type} · {how}"
+    name = item.operation if len(item.operation) <= _LETTERS else f"{item.operation[: _LETTERS // 2]}…{item.operation[1 - _LETTERS // 2 :]}"
+    kind = f"{how} · {item.type}"
     return (
         f'<g class="node {item.how}" data-op="{index}"><title>{escape(f"{item.operation} ({item.type}): {how}")}</title>'
-        f'<rect class="box" x="{x:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="6" stroke="{colour}"/>'
+        f'<rect class="box" x="{x:.0f}" y="{y:.0f}" width="{WIDTH}" height="{HEIGHT}" rx="6" stroke="{colour}" fill="{colour}"/>'
         f'<rect x="{x:.0f}" y="{y:.0f}" width="6" height="{HEIGHT}" rx="3" fill="{colour}"/>'
         f'<rect x="{x + 12:.0f}" y="{y + HEIGHT - 5:.0f}" width="{share * (WIDTH - 20):.1f}" height="3" fill="{colour}"/>'
         f'<text x="{x + 12:.0f}" y="{y + 14:.0f}">{escape(name)}</text>'

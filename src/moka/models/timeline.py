@@ -38,7 +38,7 @@ class _Line:
 
 
 def measured(profile: Profile) -> list[Bar]:
-    """What one prediction takes: each segment's operations, the rest of the segment, and in the end conversions."""
+    """What one prediction takes: each segment's operations, the rest of the segment, and in the end what is outside of segments."""
     line, index = _Line(), 0
     for segment in profile.segments:
         place = segment.engine, segment.device
@@ -49,7 +49,7 @@ def measured(profile: Profile) -> list[Bar]:
             line.add(f"{kind} of the engine", "", *place, seconds)
         rest = segment.timing.p50 - segment.parts
         line.add("rest of the segment", "", *place, rest if rest > 0 else None)
-    line.add("inputs and outputs", "", "", "", profile.conversion)
+    line.add("outside of segments", "", "", "", profile.outside)
     return line.bars
 
 

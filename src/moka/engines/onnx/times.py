@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
 import json
-import statistics
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ import onnx
 from moka.engines.onnx.graph import OF_OPERATION
 from moka.engines.onnx.lower import Lowered
 from moka.engines.onnx.owners import Node, Owners
-from moka.engines.times import SegmentTimes, absorbed, durations, own_operations
+from moka.engines.times import SegmentTimes, absorbed, durations, own_operations, typical
 
 __all__ = ["name_after_operations", "openvino_times", "ort_times"]
 
@@ -76,21 +76,22 @@ def ort_times(
         whole = durations(lambda: run(session), len(runs))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     owners = Owners(lowered).of([Node(node.name, tuple(node.input), tuple(node.output)) for node in graph.node])
-    seconds = [
-        (name, kind, statistics.median([0.0] * (len(runs) - len(found)) + found))
-        for (name, kind), found in _by_node(events, len(runs)).items()
-    ]
-    return _times(lowered, ("onnxruntime", device), runs, _Nodes(seconds, owners, {}, statistics.median(whole)))
+    rounds = _by_run(events, len(runs))
+    keys = list(dict.fromkeys(key for found in rounds for key in found))
+    means = typical([[found.get(key, 0.0) for key in keys] for found in rounds])
+    seconds = [(*key, mean) for key, mean in zip(keys, means, strict=True)]
+    (profiled,) = typical([[item] for item in whole])
+    return _times(lowered, ("onnxruntime", device), runs, _Nodes(seconds, owners, {}, profiled))
 
 
-def _by_node(events: Sequence[Mapping[str, Any]], runs: int) -> dict[tuple[str, str], list[float]]:
-    """Seconds of each node of the outermost graph in each of the last runs."""
+def _by_run(events: Sequence[Mapping[str, Any]], runs: int) -> list[dict[tuple[str, str], float]]:
+    """Seconds of each node of the outermost graph, by name and operator, in each of the last runs."""
     starts = sorted(event["ts"] for event in events if event["name"] == "model_run")[-runs:]
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    found: list[dict[tuple[str, str], float]] = [defaultdict(float) for _ in starts]
     for event in _outermost([event for event in events if event["cat"] == "Node" and event["name"].endswith(_KERNEL)]):
-        if event["ts"] >= starts[0]:
-            key = event["name"].removesuffix(_KERNEL), event["args"].get("op_name", "")
-            found[key].append(event["dur"] * 1e-6)
+        run = bisect.bisect_right(starts, event["ts"]) - 1
+        if run >= 0:
+            found[run][event["name"].removesuffix(_KERNEL), event["args"].get("op_name", "")] += event["dur"] * 1e-6
     return found
 
 
@@ -132,7 +133,10 @@ def _port(value: Any) -> str:
 def openvino_times(
     lowered: Lowered, compiled: Any, request: Any, run: Callable[[], object], device: str, runs: tuple[float, ...]
 ) -> SegmentTimes:
-    """Runs as often as ``runs`` has entries, in the request of a model compiled with counters and named after operations."""
+    """Runs as often as ``runs`` has entries, in the request of a model compiled with counters and named after operations.
+
+    The counters count whole microseconds.
+    """
     durations(run, _WARMUP)
     before = _counters(request)
     whole = durations(run, len(runs))
