@@ -403,10 +403,15 @@ def test_what_no_real_network_shows_is_a_guess(tmp_path: Path, build: Build, pro
     assert (tmp_path / WEIGHT_FILE).exists()
 
 
-def test_a_layer_without_a_reading_is_refused_in_any_case(tmp_path: Path) -> None:
-    source = write_network(tmp_path / "network.mlmodel", lambda net: net.add_mvn("mvn", "x", "y"), (4, 12, 5), exact=False)
-    with pytest.raises(UnsupportedError, match=r"layer 'mvn' \(mvn\): how Apple's compiler writes this kind of layer is not known"):
-        compile_network(open_source(source), tmp_path, unverified=True)
+def test_a_layer_of_no_known_form_is_marked(tmp_path: Path) -> None:
+    source = open_source(write_network(tmp_path / "network.mlmodel", lambda net: net.add_mvn("mvn", "x", "y"), (4, 12, 5), exact=False))
+    with pytest.raises(UnsupportedError, match=r"layer 'mvn' \(mvn\): this kind of layer: how Apple's compiler writes it is not known"):
+        compile_network(source, tmp_path)
+    (guess,) = compile_network(source, tmp_path, unverified=True).guesses
+    assert "a form of Moka's own" in guess
+    (layer,) = json.loads((tmp_path / NET_FILE).read_text())["layers"]
+    assert (layer["type"], layer["moka_layer"]) == ("mvn", "mvn")
+    assert layer["moka_parameters"]["epsilon"] == np.float32(1e-5)
 
 
 def test_biases_that_differ_between_colors_are_a_guess(tmp_path: Path) -> None:

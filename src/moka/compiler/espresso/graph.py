@@ -11,12 +11,13 @@ The folded layers keep the name of the convolution or inner product, and the blo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from moka.compiler.compilation import Compilation
-from moka.errors import ProgramError, UnsupportedError
+from moka.errors import ProgramError
+from moka.importers.neural_network.layers._nested import networks, reads, writes
 
 __all__ = ["Node", "fold"]
 
@@ -62,28 +63,35 @@ def fold(messages: Sequence[Any], outputs: Collection[str], compilation: Compila
 
     Raises:
         ProgramError: a layer without a kind.
-        UnsupportedError: a blob that two layers write.
+        UnsupportedError: a blob that two layers write, which no real compiled model shows.
     """
     nodes = [Node(message, list(message.input), list(message.output)) for message in messages]
-    _check(nodes)
-    folding = _Folding(nodes, outputs, compilation)
+    folding = _Folding(nodes, outputs, _fixed(nodes, compilation), compilation)
     return [node for node in nodes if not folding.folds(node)]
 
 
-def _check(nodes: Sequence[Node]) -> None:
+def _fixed(nodes: Sequence[Node], compilation: Compilation) -> set[str]:
+    """The blobs for which the order of layers counts: those written twice, and those that nested networks read or write."""
     for node in nodes:
         if node.message.WhichOneof("layer") is None:
             raise ProgramError(f"layer {node.message.name!r} is of no kind that this version of the format has")
-    for name, count in Counter(name for node in nodes for name in node.outputs).items():
-        if count > 1:
-            raise UnsupportedError(f"blob {name!r} is written by {count} layers; a compiled network has one for each blob: rename it")
+    counts = Counter(name for node in nodes for name in node.outputs)
+    written = {name for name, count in counts.items() if count > 1}
+    for name in sorted(written):
+        compilation.guess(f"blob {name!r} is written by {counts[name]} layers")
+    return written | {name for node in nodes for inner in networks(node.message) for name in [*reads(inner), *writes(inner)]}
+
+
+def _takes(node: Node) -> bool:
+    """Whether it is a layer that others are folded into: one with weights of its own, in a form that Apple's compiler is known to write."""
+    return len(node.inputs) == 1 and (node.kind == "convolution" or (node.kind == "innerProduct" and not node.params.int8DynamicQuantize))
 
 
 class _Folding:
     """Takes the layers in order and folds each one into an earlier one where it can."""
 
-    def __init__(self, nodes: Sequence[Node], outputs: Collection[str], compilation: Compilation) -> None:
-        self.outputs, self.compilation = outputs, compilation
+    def __init__(self, nodes: Sequence[Node], outputs: Collection[str], fixed: Set[str], compilation: Compilation) -> None:
+        self.outputs, self.fixed, self.compilation = outputs, fixed, compilation
         self.readers = Counter(name for node in nodes for name in node.inputs)
         self.writers: dict[str, Node] = {}
         # A padding is folded into a layer after it, so it has to be known before its own turn.
@@ -91,6 +99,8 @@ class _Folding:
 
     def folds(self, node: Node) -> bool:
         """Whether the layer is now part of another one."""
+        if not self.fixed.isdisjoint([*node.inputs, *node.outputs]):
+            return False
         if node.kind == "padding" and self._folds_padding(node):
             return True
         writer = self._sole_writer(node)
@@ -110,7 +120,7 @@ class _Folding:
     def _folds_after(self, node: Node, writer: Node) -> bool:
         if node.kind == "batchnorm":
             return self._folds_batchnorm(node, writer)
-        if node.kind == "activation" and writer.kind in ("convolution", "innerProduct") and not writer.relu:
+        if node.kind == "activation" and _takes(writer) and not writer.relu:
             return self._folds_activation(node, writer)
         return False
 
@@ -118,9 +128,9 @@ class _Folding:
         params = node.params
         if params.computeMeanVar or params.instanceNormalization:
             return False
-        if writer.kind == "innerProduct" or writer.batchnorm is not None or writer.relu:
+        if writer.kind != "convolution" or writer.batchnorm is not None or writer.relu:
             return False
-        if writer.kind != "convolution":
+        if not _takes(writer):
             return False
         if writer.params.isDeconvolution:
             self.compilation.guess(f"{node}: batch normalization after a deconvolution")

@@ -14,7 +14,8 @@ from moka.compiler.espresso import layers as _layers  # noqa: F401  enters the t
 from moka.compiler.espresso.graph import Node, fold
 from moka.compiler.espresso.images import images, maps, transform_params
 from moka.compiler.espresso.layers._axes import sizes
-from moka.compiler.espresso.registry import LAYERS, LayerContext
+from moka.compiler.espresso.own_types import SHAPELESS, type_of
+from moka.compiler.espresso.registry import LAYERS, LayerContext, NoFormError
 from moka.compiler.espresso.shapes import blob_shapes
 from moka.compiler.espresso.weights import Blob
 from moka.errors import ProgramError, UnsupportedError
@@ -30,6 +31,7 @@ from moka.formats.espresso.files import (
     write_weights,
 )
 from moka.formats.source import ModelSource
+from moka.importers.neural_network.layers._nested import kinds, writes
 from moka.models.precision import has_other_weights
 
 __all__ = ["KINDS", "RANK_FILE", "NetworkDetails", "compile_network"]
@@ -77,19 +79,19 @@ def compile_network(source: ModelSource, folder: Path, *, unverified: bool = Fal
     _check(specification, message, compilation)
     outputs = _output_blobs(message, specification.description)
     shapes = blob_shapes(message, specification.description)
-    if missing := next((name for name in outputs if name not in shapes), None):
-        raise ProgramError(f"output {missing!r} is a blob that no layer writes")
+    _check_outputs(outputs, message, specification.description)
     nodes = fold(message.layers, outputs, compilation)
     exact = message.arrayInputShapeMapping == 1
     blobs: list[Blob] = []
     compiled = [_layer(LayerContext(node, shapes, exact, blobs, compilation), outputs) for node in nodes]
+    _note_unknown(shapes, message.layers, compilation)
     found = images(specification.description, message.preprocessing, compilation)
     net = _net(compiled, transform_params(found), half=has_other_weights(message))
     _write(folder, net, _kept(nodes, shapes, specification.description), blobs, exact)
     _write_data(folder, maps(found), exact)
     if rank_info:
         _write_ranks(folder, _kept(nodes, shapes, specification.description))
-    custom = any(layer.WhichOneof("layer") == "custom" for layer in message.layers)
+    custom = "custom" in kinds(message.layers)
     return NetworkDetails(len(message.layers), tuple(outputs), custom, tuple(compilation.guesses))
 
 
@@ -126,20 +128,52 @@ def _output_blobs(message: Any, description: Any) -> list[str]:
     return [probabilities, *others]
 
 
+def _check_outputs(outputs: Sequence[str], message: Any, description: Any) -> None:
+    written = {*writes(message.layers), *(feature.name for feature in description.input)}
+    if missing := next((name for name in outputs if name not in written), None):
+        raise ProgramError(f"output {missing!r} is a blob that no layer writes")
+
+
+def _note_unknown(shapes: Mapping[str, tuple[int, ...]], layers: Sequence[Any], compilation: Compilation) -> None:
+    """Says that the shape file will lack blobs."""
+    unknown = [name for layer in layers for name in layer.output if name not in shapes]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        compilation.guess(f"blob {unknown[0]!r}{more}: a shape that is not known before the network runs, and is not written")
+
+
 def _layer(net: LayerContext, outputs: Sequence[str]) -> Layer:
     node = net.node
-    translation = LAYERS.get(node.kind)
-    if translation is None:
-        raise UnsupportedError(f"{node}: how Apple's compiler writes this kind of layer is not known, and Moka has no reading of its own")
-    net.guess_unless(not translation.evidence.is_guess, "this kind of layer")
-    attributes = translation.make(net, node.params)
-    layer = {"name": node.message.name, "debug_info": node.message.name, "type": translation.type, "weights": {}}
+    layer = {"name": node.message.name, "debug_info": node.message.name, "weights": {}}
     layer |= {"bottom": _joined(node.inputs, node), "top": _joined(node.outputs, node)}
     if any(name in outputs for name in node.outputs):
         layer["attributes"] = {"is_output": 1}
-    if any(_channels(net.shapes[name]) > _LARGEST_CHANNELS for name in [*node.inputs, *node.outputs]):
+    if any(_channels(net.shapes[name]) > _LARGEST_CHANNELS for name in [*node.inputs, *node.outputs] if name in net.shapes):
         layer["hint_fallback_from_metal"] = 1
-    return layer | attributes
+    return layer | _attributes(net)
+
+
+def _attributes(net: LayerContext) -> Layer:
+    """What a layer has beside what all have; Moka's own form, where no other is known."""
+    kind, blobs = net.node.kind, len(net.blobs)
+    translation = LAYERS.get(kind)
+    if translation is None:
+        return {"type": type_of(kind), **net.own_form("this kind of layer")}
+    try:
+        _check_shapes(net)
+        attributes = translation.make(net, net.node.params)
+    except NoFormError as error:
+        del net.blobs[blobs:]
+        return {"type": translation.type, **net.own_form(str(error))}
+    net.guess_unless(not translation.evidence.is_guess, "this kind of layer")
+    return {"type": translation.type, **attributes}
+
+
+def _check_shapes(net: LayerContext) -> None:
+    """Refuses blobs of unknown shape, but for layers that are understood without the shapes of theirs."""
+    names = [*net.node.inputs, *net.node.outputs]
+    if net.node.kind not in SHAPELESS and (unknown := next((name for name in names if name not in net.shapes), None)):
+        raise net.no_form(f"blob {unknown!r}, whose shape depends on data")
 
 
 def _joined(names: Sequence[str], node: Node) -> str:
@@ -154,9 +188,9 @@ def _channels(shape: Sequence[int]) -> int:
 
 
 def _kept(nodes: Sequence[Node], shapes: Mapping[str, tuple[int, ...]], description: Any) -> dict[str, tuple[int, ...]]:
-    """The shapes of the inputs and of the blobs that are left."""
+    """The shapes of the inputs and of the blobs that are left, where they are known."""
     names = [feature.name for feature in description.input] + [name for node in nodes for name in node.outputs]
-    return {name: shapes[name] for name in names}
+    return {name: shapes[name] for name in names if name in shapes}
 
 
 def _net(compiled: list[Layer], transforms: dict[str, Any], half: bool) -> Net:

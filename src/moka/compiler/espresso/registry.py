@@ -5,7 +5,8 @@
         return {"C": 2}
 
 A translation gets the layer with its surroundings and its own message; it returns the attributes that this type of layer has beside
-those of all layers (name, type, blobs, weights). What a field's value is not known to become it passes to ``net.guess``.
+those of all layers (name, type, blobs, weights). What a field's value is not known to become it passes to ``net.guess``, and it raises
+``net.no_form`` where it has no form to give: then, as for kinds that have no translation, Moka's own form is written.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from typing import Any, TypeAlias
 
 from moka.compiler.compilation import Compilation
 from moka.compiler.espresso.graph import Node
-from moka.compiler.espresso.weights import Blob
+from moka.compiler.espresso.weights import Blob, stored
+from moka.errors import UnsupportedError
+from moka.formats.espresso.own_form import PARAMETERS_KEY, message_content
+from moka.formats.espresso.reading import KIND_KEY
 
-__all__ = ["LAYERS", "LISTED", "Attributes", "Evidence", "LayerContext", "Translation", "evidence", "layer"]
+__all__ = ["LAYERS", "LISTED", "Attributes", "Evidence", "LayerContext", "NoFormError", "Translation", "evidence", "layer"]
 
 Attributes: TypeAlias = dict[str, Any]
 
@@ -52,12 +56,16 @@ class Evidence:
         return "; ".join(found)
 
 
+class NoFormError(UnsupportedError):
+    """How a layer is compiled is not known, not even as a guess."""
+
+
 class LayerContext:
     """One layer while it is translated.
 
     Attributes:
         node: the layer, with what is folded into it.
-        shapes: the shape of each blob, by name.
+        shapes: the shape of each blob, by name; none of a blob whose shape depends on data.
         exact: whether blobs have the axes that the source gives them; else there are five, sequence to width.
         blobs: those of the weight file so far, in order.
     """
@@ -67,13 +75,26 @@ class LayerContext:
         self._compilation = compilation
 
     def input_shape(self, index: int = 0) -> tuple[int, ...]:
-        """The shape of a blob that the layer reads."""
-        return self.shapes[self.node.inputs[index]]
+        """The shape of a blob that the layer reads; NoFormError where it depends on data."""
+        name = self.node.inputs[index]
+        if name not in self.shapes:
+            raise self.no_form(f"blob {name!r}, whose shape depends on data")
+        return self.shapes[name]
 
     def add_blob(self, blob: Blob) -> int:
         """Puts a blob into the weight file and returns its id: 1, 3, 5 and so on, even ones being the padding between them."""
         self.blobs.append(blob)
         return 2 * len(self.blobs) - 1
+
+    def no_form(self, what: str) -> NoFormError:
+        """The error for what no form is known of."""
+        return NoFormError(what)
+
+    def own_form(self, what: str) -> Attributes:
+        """Moka's own form of the layer, which notes that no other is known, and of what."""
+        self.guess(f"{what}: how Apple's compiler writes it is not known, and what stands there is a form of Moka's own")
+        content = message_content(self.node.params, lambda message, field: self.add_blob(stored(message, field)))
+        return {KIND_KEY: self.node.kind, PARAMETERS_KEY: content}
 
     def guess(self, what: str) -> None:
         """Notes that no real compiled model shows ``what`` of this layer; UnsupportedError unless guesses are asked for."""

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from moka.compiler.espresso.weights import check_count
-from moka.errors import ProgramError, UnsupportedError
-from moka.importers.neural_network.builder import NetworkBuilder
+from moka.errors import ProgramError
+from moka.importers.neural_network.builder import NetworkBuilder, ShapeError
+from moka.importers.neural_network.layers._nested import kinds, networks, reads, writes
 from moka.importers.neural_network.network import Network, translate_network
+from moka.importers.neural_network.translation import translate
 from moka.importers.neural_network.weights import Array, WeightStore
 
 __all__ = ["COLORS", "blob_shapes", "declared_shape"]
 
 COLORS = {10: "GRAYSCALE", 20: "RGB", 30: "BGR", 40: "GRAYSCALE"}
 """Orders of colours by the format's number; the last is grayscale in half precision."""
+
+_HEAD = ("DESCRIPTOR", "preprocessing", "arrayInputShapeMapping", "imageInputShapeMapping")
+"""What of a network's message comes before its layers."""
 
 _SMALL = 4096
 _LARGEST = 2**40
@@ -34,7 +41,7 @@ class _Sizes(WeightStore):
 
 
 def blob_shapes(message: Any, description: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each blob, by name.
+    """The shape of each blob, by name; none of a blob whose shape depends on data, on a custom layer or on which layer wrote it last.
 
     Args:
         message: the network, in any of its three messages.
@@ -42,17 +49,48 @@ def blob_shapes(message: Any, description: Any) -> dict[str, tuple[int, ...]]:
 
     Raises:
         ProgramError: the network breaks rules of its layers.
-        UnsupportedError: a layer that Moka can't run, or a shape that depends on data.
+        UnsupportedError: a layer that Moka can't run.
     """
     features = {feature.name: feature.type for feature in description.input}
     images = {name: COLORS.get(kind.imageType.colorSpace, "RGB") for name, kind in features.items() if kind.HasField("imageType")}
-    network = Network(message, tuple(features), images, {}, weights=_Sizes())
+    head = SimpleNamespace(**{name: getattr(message, name) for name in _HEAD}, layers=())
+    network = Network(head, tuple(features), images, {}, weights=_Sizes())
     net = NetworkBuilder(rank5=network.rank5, weights=network.weights)
     translate_network(net, network, {name: declared_shape(kind, name) for name, kind in features.items()})
+    _translate_known(net, message.layers)
     shapes = {name: getattr(value.type, "static_shape", None) for name, value in net.blobs.items()}
-    if unknown := next((name for name, shape in shapes.items() if shape is None), None):
-        raise UnsupportedError(f"blob {unknown!r}: its shape depends on data; compiled networks state the shape of every blob")
-    return {name: tuple(shape) for name, shape in shapes.items() if shape is not None}
+    ambiguous = _rewritten(message.layers)
+    return {name: tuple(shape) for name, shape in shapes.items() if shape is not None and name not in ambiguous}
+
+
+def _translate_known(net: NetworkBuilder, layers: Sequence[Any]) -> None:
+    """Translates the layers that don't need what custom layers write, whose shape only an app's own class knows.
+
+    Nor what layers write that take no blobs of the shapes declared; they may take others, which the model's inputs have when it runs.
+    """
+    unknown: set[str] = set()
+    for message in layers:
+        if "custom" in kinds([message]) or not unknown.isdisjoint(reads([message])) or not _translates(net, message):
+            unknown.update(writes([message]))
+        else:
+            unknown.difference_update(message.output)
+    for name in unknown:
+        net.blobs.pop(name, None)
+
+
+def _translates(net: NetworkBuilder, message: Any) -> bool:
+    try:
+        translate(net, [message])
+    except ShapeError:
+        return False
+    return True
+
+
+def _rewritten(layers: Sequence[Any]) -> set[str]:
+    """The blobs whose shape is not one for the whole network: those that several layers write, or nested networks."""
+    counts = Counter(name for message in layers for name in message.output)
+    nested = {name for message in layers for inner in networks(message) for name in writes(inner)}
+    return nested | {name for name, count in counts.items() if count > 1}
 
 
 def declared_shape(kind: Any, name: str) -> tuple[int, ...]:

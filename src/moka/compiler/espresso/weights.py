@@ -16,9 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from moka.errors import ProgramError
-from moka.importers.neural_network.weights import decode_weights
+from moka.importers.neural_network.weights import decode_weights, packed_floats
 
-__all__ = ["BatchNormalization", "Blob", "batchnorm_parameters", "biases", "check_count", "constant", "form", "weights"]
+__all__ = ["BatchNormalization", "Blob", "batchnorm_parameters", "biases", "check_count", "constant", "form", "stored", "weights"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -112,6 +112,14 @@ def constant(message: Any, shape: Sequence[int], where: str) -> Blob:
     """Numbers of ``shape`` as float32."""
     check_count(message, shape, where)
     return Blob(math.prod(shape) * 4, lambda: _floats(message, shape, where))
+
+
+def stored(message: Any, field: str) -> Blob:
+    """The numbers of a ``WeightParams`` message as it has them in one of its fields."""
+    if field == "floatValue":
+        return Blob(4 * len(message.floatValue), lambda: packed_floats(message))
+    data = getattr(message, field)
+    return Blob(len(data), lambda: np.frombuffer(data, np.uint8))
 
 
 def batchnorm_parameters(params: Any, where: str) -> Blob:

@@ -6,7 +6,7 @@ amounts. An activation that became part of a layer is a layer again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from moka.errors import FormatError, UnsupportedError
 from moka.formats import schema
 from moka.formats.espresso import layers as _layers  # noqa: F401  enters the readers
 from moka.formats.espresso.files import NET_FILE, SHAPE_FILE, BlobShape, EspressoWeights, Net, read_net, read_shapes
+from moka.formats.espresso.own_form import nested_outputs, read_own_form
 from moka.formats.espresso.preprocessing import read_preprocessing
-from moka.formats.espresso.reading import READERS, CompiledLayer, CompiledNetwork
+from moka.formats.espresso.reading import KIND_KEY, READERS, CompiledLayer, CompiledNetwork
 
 __all__ = ["read_network"]
 
@@ -46,16 +47,27 @@ def read_network(folder: Path, description: Any = None) -> Any:
     network.names.update(shapes, (layer["name"] for layer in net["layers"]))
     compiled = [CompiledLayer(network, content) for content in net["layers"]]
     inputs, images = _inputs(compiled, net, description)
-    _check_order(compiled, inputs)
     message.arrayInputShapeMapping = int(_own_rank([name for name in inputs if name not in images] or inputs, shapes))
     message.imageInputShapeMapping = int(_own_rank(images or inputs, shapes))
     read_preprocessing(folder, net, shapes, _colors(description), message)
+    known = set(inputs)
     for layer in compiled:
+        _check_inputs(layer, known)
         _read_layer(layer)
+        known.update(layer.outputs, nested_outputs(message.layers[-1]))
     return message
 
 
+def _check_inputs(layer: CompiledLayer, known: Collection[str]) -> None:
+    if missing := next((blob for blob in layer.inputs if blob not in known), None):
+        raise layer.refuse("bottom", f"blob {missing!r:.80} is no input, and no earlier layer writes it")
+
+
 def _read_layer(layer: CompiledLayer) -> None:
+    if layer.has(KIND_KEY):
+        read_own_form(layer)
+        layer.check_all_taken()
+        return
     if layer.type not in READERS:
         raise UnsupportedError(f"{layer.where}: this type of layer is not known; known are {', '.join(sorted(READERS))}")
     READERS[layer.type](layer)
@@ -105,12 +117,3 @@ def _own_rank(names: Sequence[str], shapes: dict[str, BlobShape]) -> bool:
     """Whether inputs enter with axes of their own, for which the file states a rank, rather than with five."""
     known = [shapes[name] for name in names if name in shapes]
     return bool(known) and all("_rank" in shape for shape in known)
-
-
-def _check_order(compiled: Sequence[CompiledLayer], inputs: Sequence[str]) -> None:
-    known = set(inputs)
-    for layer in compiled:
-        missing = [blob for blob in layer.inputs if blob not in known]
-        if missing:
-            raise layer.refuse("bottom", f"blob {missing[0]!r:.80} is no input, and no earlier layer writes it")
-        known.update(layer.outputs)

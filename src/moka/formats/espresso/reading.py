@@ -15,12 +15,15 @@ from typing import Any, TypeAlias, TypeVar
 from moka.errors import FormatError, UnsupportedError
 from moka.formats.espresso.files import NET_FILE, SHAPE_FILE, BlobShape, EspressoWeights, Layer
 
-__all__ = ["HINTS", "READERS", "CompiledLayer", "CompiledNetwork", "axes_of", "reads"]
+__all__ = ["HINTS", "KIND_KEY", "READERS", "CompiledLayer", "CompiledNetwork", "axes_of", "reads"]
 
 HINTS = frozenset(
     {"attributes", "debug_info", "hint_fallback_from_ane", "hint_fallback_from_metal", "n_parallel", "use_version", "version"}
 )
 """Attributes that don't change what a layer computes: where it may run, in how many parts, which release wrote it."""
+
+KIND_KEY = "moka_layer"
+"""The attribute that marks a layer in Moka's own form, which may write no blobs: those of control flow don't."""
 
 _COMMON = frozenset({"attributes", "bottom", "name", "top", "type"})
 _FIVE = ("seq", "n", "k", "h", "w")
@@ -116,7 +119,7 @@ class CompiledLayer:
     def _names(self, attribute: str) -> list[str]:
         text = self._content.get(attribute, "")
         names: list[str] = text.split(",") if text else []
-        if not all(names) or (attribute == "top" and not names):
+        if not all(names) or (attribute == "top" and not names and KIND_KEY not in self._content):
             raise self.refuse(attribute, f"found {text!r:.80}, expected names of blobs, joined by commas")
         return names
 
@@ -136,6 +139,10 @@ class CompiledLayer:
         if value is None:
             raise self.refuse(name, "is missing")
         return value
+
+    def content(self, name: str) -> object:
+        """An attribute as it stands in the file; it has to be there."""
+        return self._take(name, None)
 
     def integer(self, name: str, default: int | None = None, *, low: int = 0, high: int = _LARGEST) -> int:
         """An integer from ``low`` to ``high``; it has to be there unless there is a default."""

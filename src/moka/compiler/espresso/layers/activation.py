@@ -6,7 +6,6 @@ from typing import Any
 
 from moka.compiler.espresso.numbers import number
 from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
-from moka.errors import UnsupportedError
 
 __all__ = ["activation", "erf", "gelu", "softmax", "softmax_nd"]
 
@@ -41,9 +40,7 @@ def activation(net: LayerContext, params: Any) -> Attributes:
     """Parameters that are 1 are left out."""
     kind = params.WhichOneof("NonlinearityType")
     if kind not in _MODES:
-        raise UnsupportedError(
-            f"{net.node}: {kind or 'no function'}: how Apple's compiler writes it is not known, and Moka has no reading of its own"
-        )
+        raise net.no_form(kind or "no function")
     mode, names = _MODES[kind]
     values = {name: number(getattr(getattr(params, kind), name)) for name in names}
     return {"mode": mode, **{name: value for name, value in values.items() if value != 1}}

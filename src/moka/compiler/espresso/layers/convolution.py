@@ -14,7 +14,8 @@ __all__ = ["convolution"]
 @layer("convolution", to="convolution", verified=8, seen="4 compiled networks", scope="weights that are not quantized")
 def convolution(net: LayerContext, params: Any) -> Attributes:
     """Padding, batch normalization and ReLU may be folded into it."""
-    net.guess_unless(len(net.node.inputs) == 1, "weights that are an input")
+    if len(net.node.inputs) != 1:
+        raise net.no_form("weights that are an input")
     where = str(net.node)
     height, width = pair(params.kernelSize, 3, f"{where}: kernelSize")
     groups = int(params.nGroups) or 1

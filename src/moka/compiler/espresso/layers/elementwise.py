@@ -6,7 +6,6 @@ from typing import Any
 
 from moka.compiler.espresso.numbers import number
 from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
-from moka.errors import UnsupportedError
 
 __all__ = ["binary", "broadcastable", "clip", "extreme", "unary", "unary_math"]
 
@@ -61,10 +60,7 @@ def unary(net: LayerContext, params: Any) -> Attributes:
     """Exponential, inverse and threshold are in pairs, the others in the list. An epsilon of 1e-6 is left out."""
     kind = params.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[params.type].name
     if kind not in _UNARY or params.scale != 1 or params.shift:
-        raise UnsupportedError(
-            f"{net.node}: type {kind} with scale {params.scale} and shift {params.shift}: how Apple's compiler writes it is not known, "
-            "and Moka has no reading of its own"
-        )
+        raise net.no_form(f"type {kind} with scale {params.scale:g} and shift {params.shift:g}")
     attributes = _operation(_UNARY[kind], params.alpha if kind == "THRESHOLD" else 1)
     if number(params.epsilon) == _DEFAULT_EPSILON or kind not in ("RSQRT", "INVERSE", "LOG"):
         return attributes

@@ -18,7 +18,8 @@ _FLAGS = {"has_tanh": 0, "has_prelu": 0}
 @layer("innerProduct", to="inner_product", verified=3, seen="3 compiled networks", scope="float32 weights")
 def inner_product(net: LayerContext, params: Any) -> Attributes:
     """A ReLU may be folded into it."""
-    net.guess_unless(not params.int8DynamicQuantize, "int8DynamicQuantize")
+    if params.int8DynamicQuantize:
+        raise net.no_form("int8DynamicQuantize")
     net.guess_unless(bool(params.hasBias), "hasBias: an inner product without biases")
     sizes = {"nB": int(params.inputChannels), "nC": int(params.outputChannels), "has_relu": int(net.node.relu)}
     return {**sizes, **_FLAGS, **_blobs(net, params, (sizes["nC"], sizes["nB"]))}

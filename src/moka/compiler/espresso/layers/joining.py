@@ -23,7 +23,8 @@ def concat(net: LayerContext, params: Any) -> Attributes:
 
 @layer("concatND", to="general_concat", seen="1 compiled network")
 def concat_nd(net: LayerContext, params: Any) -> Attributes:
-    net.guess_unless(not params.interleave, "interleave")
+    if params.interleave:
+        raise net.no_form("interleave")
     return {"axis": int(params.axis), "nd_mode": True}
 
 

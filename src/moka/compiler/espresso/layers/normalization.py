@@ -7,7 +7,6 @@ from typing import Any
 from moka.compiler.espresso.numbers import number
 from moka.compiler.espresso.registry import Attributes, LayerContext, layer
 from moka.compiler.espresso.weights import batchnorm_parameters
-from moka.errors import UnsupportedError
 
 __all__ = ["batchnorm", "lrn"]
 
@@ -18,7 +17,7 @@ def batchnorm(net: LayerContext, params: Any) -> Attributes:
     blob = net.add_blob(batchnorm_parameters(params, str(net.node)))
     attributes = {"C": int(params.channels), "blob_batchnorm_params": blob, "training_eps": number(params.epsilon)}
     if params.computeMeanVar and not params.instanceNormalization:
-        raise UnsupportedError(f"{net.node}: computeMeanVar without instanceNormalization: how Apple's compiler writes it is not known")
+        raise net.no_form("computeMeanVar without instanceNormalization")
     if not params.instanceNormalization:
         return attributes
     return {**attributes, "training": 1, "training_instancenorm": 1, "training_momentum": number(0.9)}

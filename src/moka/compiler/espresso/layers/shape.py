@@ -33,10 +33,10 @@ _PAD_ENTRIES = 64
 
 @layer("reshape", to="reshape", verified=1, seen="1 compiled network", scope="four sizes, sequence to width")
 def reshape(net: LayerContext, params: Any) -> Attributes:
-    """Of five axes: [sequence, channel, height, width], or without the sequence."""
+    """Of five axes: [sequence, channel, height, width], or without the sequence, which stays."""
     target = [int(size) for size in params.targetShape]
     net.guess_unless(len(target) == 4, f"targetShape of {len(target)} sizes")
-    target = [1] * (4 - len(target)) + target
+    target = [_KEPT] * (4 - len(target)) + target
     named = by_axis([target[0], _KEPT, *target[1:]])
     return {"mode": int(params.mode), "version": 1, **{f"dst_{name}": size for name, size in named.items()}}
 
@@ -97,8 +97,8 @@ def load_constant_nd(net: LayerContext, params: Any) -> Attributes:
 @layer("constantPad", to="tensor_zero_pad", seen="1 compiled network")
 def constant_pad(net: LayerContext, params: Any) -> Attributes:
     """Two amounts for each axis, first to last."""
-    net.guess_unless(not params.padToGivenOutputSizeMode, "padToGivenOutputSizeMode")
-    net.guess_unless(len(net.node.inputs) == 1, "amounts that are an input")
+    if params.padToGivenOutputSizeMode or len(net.node.inputs) != 1:
+        raise net.no_form("padToGivenOutputSizeMode" if params.padToGivenOutputSizeMode else "amounts that are an input")
     amounts = [int(amount) for amount in params.padAmounts]
     if len(amounts) > _PAD_ENTRIES or max(amounts, default=0) >= 2**31:
         raise UnsupportedError(f"{net.node}: padAmounts: {len(amounts)} numbers, up to {max(amounts)}; expected at most 64 of 31 bits")

@@ -7,14 +7,13 @@ from typing import Any
 
 from moka.compiler.espresso.layers._axes import CHANNEL, NAMES
 from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
-from moka.errors import UnsupportedError
 
 __all__ = ["reduce", "slice_", "slice_static"]
 
 _SLICED = {0: CHANNEL, 1: 1, 2: 0}
 """Number of an axis by the format's: channel, height, width."""
 
-_REDUCE_MODES = {"SUM": 0, "AVG": 1, "PROD": 2, "LOGSUM": 3, "SUMSQUARE": 4, "L1": 8, "L2": 5, "MAX": 9, "MIN": 10, "ARGMAX": 11}
+_REDUCE_MODES = {"SUM": 0, "AVG": 1, "PROD": 2, "SUMSQUARE": 4, "L1": 8, "L2": 5, "MAX": 9, "MIN": 10, "ARGMAX": 11}
 
 _CHANNELS = 4
 """``axis_mode`` of a reduction of channels."""
@@ -24,15 +23,16 @@ _CHANNELS = 4
 def slice_(net: LayerContext, params: Any) -> Attributes:
     net.guess_unless(params.axis == 0, "axis: another axis than channels")
     if params.stride not in (0, 1):
-        raise UnsupportedError(f"{net.node}: stride {params.stride}: how Apple's compiler writes it is not known")
-    return {"axis": _SLICED[params.axis], "start": int(params.startIndex), "end": int(params.endIndex)}
+        net.guess(f"stride {params.stride}")
+    stride = {"stride": int(params.stride)} if params.stride > 1 else {}
+    return {"axis": _SLICED[params.axis], "start": int(params.startIndex), "end": int(params.endIndex), **stride}
 
 
 @layer("sliceStatic", to="general_slice", seen="1 compiled network")
 def slice_static(net: LayerContext, params: Any) -> Attributes:
     """Unlike elsewhere, the axes are counted from the front here: the first is called width."""
     if len(params.beginIds) > len(NAMES):
-        raise UnsupportedError(f"{net.node}: {len(params.beginIds)} axes; a compiled network has at most {len(NAMES)}")
+        raise net.no_form(f"{len(params.beginIds)} axes")
     return {
         **_by_front("begin", params.beginIds, 0),
         **_by_front("end", params.endIds, 1),
@@ -61,5 +61,8 @@ def reduce(net: LayerContext, params: Any) -> Attributes:
     axes = params.DESCRIPTOR.fields_by_name["axis"].enum_type.values_by_number
     modes = params.DESCRIPTOR.fields_by_name["mode"].enum_type.values_by_number
     if axes[params.axis].name != "C":
-        raise UnsupportedError(f"{net.node}: axis {axes[params.axis].name}: how Apple's compiler writes it is not known")
-    return {"mode": _REDUCE_MODES[modes[params.mode].name], "axis_mode": _CHANNELS, "use_version": 1}
+        raise net.no_form(f"axis {axes[params.axis].name}")
+    mode = modes[params.mode].name
+    if mode not in _REDUCE_MODES:  # the list has a sum of exponentials in place of LOGSUM
+        raise net.no_form(f"mode {mode}")
+    return {"mode": _REDUCE_MODES[mode], "axis_mode": _CHANNELS, "use_version": 1}

@@ -30,7 +30,7 @@ def _reshape(layer: CompiledLayer) -> None:
         raise layer.unknown("dst_n", batch, "0 and 1")
     params = layer.add("reshape")
     params.mode = params.ReshapeOrder.Value(order)
-    params.targetShape.extend([seq, *rest])
+    params.targetShape.extend([seq, *rest] if seq else rest)
 
 
 @reads("flatten")
