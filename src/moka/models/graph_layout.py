@@ -43,7 +43,7 @@ class _Layers:
             self.rank[name] = max((self.rank[source] + 1 for source in sources if source in self.rank), default=0)
         for name, sources in takes.items():
             for source in dict.fromkeys(sources):
-                if source in self.rank:
+                if self.rank.get(source, self.rank[name]) < self.rank[name]:  # a profile read from a file may go in circles
                     self._link(source, name)
         self.rows: list[list[object]] = [[] for _ in range(max(self.rank.values(), default=-1) + 1)]
         for item, rank in self.rank.items():
