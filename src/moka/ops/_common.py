@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, overload
 
+import torch
 from torch import Tensor
 
 __all__ = ["like", "memoized"]
@@ -20,6 +21,8 @@ def memoized(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():  # the compiler remembers the result itself, and warns of caches
+            return function(*args, **kwargs)
         try:
             return remembered(*args, **kwargs)  # type: ignore[arg-type]  # hashable or not is what is tried here
         except TypeError:

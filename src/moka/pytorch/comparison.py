@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from moka.errors import InputError, UnsupportedError
+from moka.ir.program import Function, Value
 from moka.models.configuration import EngineName
 from moka.models.images import ImageFeature
 from moka.models.model import Model, load
@@ -200,10 +201,12 @@ def _run(model: ProgramModel | NetworkModel, tensors: Tensors, numerics: str) ->
 
 def _reference(reference: Any, program: ExportedProgram | None, model: ProgramModel | NetworkModel, tensors: Tensors, plain: _Run) -> _Run:
     """What the model is compared with."""
+    function = function_of(model, tensors)
+    seen = {name: _seen(function, name, tensor, plain.kept) for name, tensor in tensors.items()}
     if isinstance(reference, torch.nn.Module):
-        program = _captured(reference, tuple(_seen(name, tensor, plain.kept) for name, tensor in tensors.items()))
+        program = _captured(reference, tuple(seen.values()))
     if program is not None:
-        kept, results = record_program(program, _program_inputs(program, tensors, plain.kept))
+        kept, results = record_program(program, _program_inputs(program, seen))
         return _Run("PyTorch", kept, _by_order(plain.outputs, results))
     other = _network(reference)
     if other.path == model.path and other.function.name == model.function.name:
@@ -222,7 +225,7 @@ def _by_order(outputs: Mapping[str, Any], results: Sequence[Any]) -> dict[str, A
 
 
 def _captured(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    with in_evaluation(module), torch.no_grad():
+    with in_evaluation(module), torch.no_grad(), quiet():
         try:
             return _decomposed(torch.export.export(module, inputs))
         except Exception as error:
@@ -235,18 +238,25 @@ def _decomposed(program: ExportedProgram) -> ExportedProgram:
     return decomposed
 
 
-def _program_inputs(program: ExportedProgram, tensors: Tensors, kept: Sequence[Kept]) -> Tensors:
+def _program_inputs(program: ExportedProgram, tensors: Tensors) -> list[Tensor]:
     """The program's inputs from the model's, by name or else in order, in the types and shapes that it takes."""
     names = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
     if len(names) != len(tensors):
         raise InputError(f"the program takes {', '.join(names)}, the model {', '.join(tensors)}: the inputs differ in number")
     values = {node.name: node.meta["val"] for node in program.graph.find_nodes(op="placeholder")}
-    pairs = [(name, name if set(names) == set(tensors) else own) for name, own in zip(names, tensors, strict=True)]
-    given = {name: _seen(own, tensors[own], kept).to(values[name].dtype) for name, own in pairs}
-    return {name: tensor.reshape(()) if values[name].dim() == 0 else tensor for name, tensor in given.items()}
+    given = []
+    for name, own in zip(names, names if set(names) == set(tensors) else tensors, strict=True):
+        tensor = tensors[own].to(values[name].dtype)
+        given.append(tensor.reshape(()) if values[name].dim() == 0 else tensor)
+    return given
 
 
-def _seen(name: str, tensor: Tensor, kept: Sequence[Kept]) -> Tensor:
+def _seen(function: Function, name: str, tensor: Tensor, kept: Sequence[Kept]) -> Tensor:
     """An input as the network sees it: of an image, what coremltools' scale and bias make of the pixels."""
-    made = [item.tensor for item in kept if plain_name(item.name) in (f"{name}__scaled__", f"{name}__biased__")]
-    return made[-1] if made else tensor
+    values, seen = {item.name: item.tensor for item in kept}, {name}
+    for operation in function.body.operations:
+        taken = any(isinstance(item, Value) and item.name in seen for item in operation.arguments())
+        if taken and plain_name(operation.outputs[0].name).endswith(("__scaled__", "__biased__")):
+            tensor = values[operation.outputs[0].name]
+            seen.add(operation.outputs[0].name)
+    return tensor

@@ -32,6 +32,11 @@ Color: TypeAlias = Literal["RGB", "BGR", "GRAYSCALE"]
 _TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 _TARGET, _STATE_TARGET = "iOS17", "iOS18"
 _PRECISIONS = ("float16", "float32")
+_ATEN = torch.ops.aten
+_POOLS = {
+    *(_ATEN.max_pool1d.default, _ATEN.max_pool2d.default, _ATEN.max_pool3d.default),
+    *(_ATEN.avg_pool1d.default, _ATEN.avg_pool2d.default, _ATEN.avg_pool3d.default),
+}
 _COLORS = ("RGB", "BGR", "GRAYSCALE")
 
 
@@ -160,7 +165,7 @@ def _exported(module: Any, example_inputs: Any, dynamic_shapes: Any) -> Exported
     named = isinstance(example_inputs, Mapping)
     args = () if named else tuple(example_inputs)
     kwargs = dict(example_inputs) if named else {}
-    with in_evaluation(module), torch.no_grad():
+    with in_evaluation(module), torch.no_grad(), quiet():
         try:
             return torch.export.export(module, args, kwargs, dynamic_shapes=dynamic_shapes)
         except Exception as error:
@@ -182,7 +187,10 @@ def in_evaluation(module: torch.nn.Module) -> Iterator[None]:
 def _decomposed(exported: ExportedProgram) -> ExportedProgram:
     with quiet():
         decomposed: ExportedProgram = exported.run_decompositions({})
-        return decomposed
+    for node in decomposed.graph.nodes:
+        if node.target in _POOLS and len(node.args) == 2:  # coremltools misses the default: a stride of the window's size
+            node.args = (*node.args, node.args[1])
+    return decomposed
 
 
 @dataclass(frozen=True)

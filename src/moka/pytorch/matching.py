@@ -55,10 +55,11 @@ class Layer:
 
 
 def match(kept: Sequence[Kept], candidates: Sequence[Kept], allowed: float) -> dict[Kept, Kept]:
-    """For each value the one of the reference that it is: the one of its name and shape, or the nearest within an error.
+    """For each value the one of the reference that it is: the one of its name, or its operation's, and of its shape, or the nearest.
 
     Args:
         kept, candidates: the values of both sides, computed in float32.
+        allowed: the error that the nearest may have.
     """
     if kept is candidates:
         return {item: item for item in kept}
@@ -68,7 +69,7 @@ def match(kept: Sequence[Kept], candidates: Sequence[Kept], allowed: float) -> d
         by_shape.setdefault(tuple(item.tensor.shape), []).append(item)
     found = {}
     for item in kept:
-        other = named.get(plain_name(item.name))
+        other = named.get(plain_name(item.name)) or named.get(plain_name(item.operation))
         if other is None or other.tensor.shape != item.tensor.shape:
             other = _nearest(item.tensor, by_shape.get(tuple(item.tensor.shape), []), allowed)
         if other is not None:

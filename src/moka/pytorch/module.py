@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -35,6 +36,7 @@ def to_module(
     dtype: torch.dtype = torch.float32,
     outputs: Outputs = "auto",
     decompress: bool = True,
+    trainable: Sequence[str] = (),
 ) -> CoreMLModule:
     """Makes a PyTorch module of an ML Program or a neural network.
 
@@ -45,6 +47,8 @@ def to_module(
         outputs: ``auto`` gives a tensor where there is one output, and a tuple where there are several; ``tuple`` and ``dict`` always that.
         decompress: whether compressed weights become full parameters now. Else they stay compressed, in buffers, and every call
             decompresses what it uses.
+        trainable: names, or patterns such as ``*position*``, of constants that are parameters although nothing tells that they are
+            weights: position embeddings look like masks. Else they are buffers.
 
     Raises:
         UnsupportedError: the model is of another kind.
@@ -61,7 +65,7 @@ def to_module(
         raise UnsupportedError(
             f"{loaded.path}: models of kind {loaded.kind} are no networks; to_module takes ML Programs and neural networks"
         )
-    return CoreMLModule(loaded, outputs, decompress).to(dtype)
+    return CoreMLModule(loaded, outputs, decompress, trainable).to(dtype)
 
 
 class CoreMLModule(nn.Module):
@@ -74,11 +78,11 @@ class CoreMLModule(nn.Module):
         inputs, outputs: names, in order.
     """
 
-    def __init__(self, model: ProgramModel | NetworkModel, outputs: Outputs, decompress: bool) -> None:
+    def __init__(self, model: ProgramModel | NetworkModel, outputs: Outputs, decompress: bool, trainable: Sequence[str]) -> None:
         super().__init__()
         self.register_buffer(ANCHOR, torch.empty(0), persistent=False)
         self.inputs: tuple[str, ...] = tuple(model.function.inputs)
-        self._name, self._returns, self._decompress = model.path.name, outputs, decompress
+        self._name, self._returns, self._decompress, self._trainable = model.path.name, outputs, decompress, tuple(trainable)
         self._features: Mapping[str, Feature] = model.function.inputs
         self._by_shape = isinstance(model, NetworkModel)
         self._function = _functions(model)
@@ -148,6 +152,8 @@ class CoreMLModule(nn.Module):
     def place(self, name: str, value: Any, *, trainable: bool) -> str:
         """Keeps a constant of the program; see `moka.pytorch.graph.Store`. What another shape's program had placed is found again."""
         base, count = name, 0
+        chosen = isinstance(value, Tensor) and value.is_floating_point() and any(fnmatchcase(name, item) for item in self._trainable)
+        trainable = trainable or chosen
         while name in self._taken or (hasattr(self, name) and not self._holds(name, value, trainable)):
             count += 1
             name = f"{base}_{count}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from moka.engines.arithmetic import Arithmetic
 from moka.engines.prepare import Step, prepare
-from moka.errors import ExecutionError, InputError
+from moka.errors import ExecutionError
 from moka.formats import dtypes
 from moka.formats.dtypes import DType
 from moka.importers.neural_network import import_network
@@ -130,14 +130,12 @@ def _widens(operation: Operation) -> bool:
     return operation.type == "cast" and all(isinstance(item, TensorType) and item.dtype.name.startswith(("fp", "bf")) for item in types)
 
 
-def record_program(program: ExportedProgram, inputs: Mapping[str, Tensor]) -> tuple[list[Kept], list[Any]]:
-    """Runs an exported program; gives every tensor that its nodes made, in order, and the outputs.
-
-    Raises:
-        InputError: an input is missing.
-    """
+def record_program(program: ExportedProgram, inputs: Sequence[Tensor]) -> tuple[list[Kept], list[Any]]:
+    """Runs an exported program on its inputs in order; gives every tensor that its nodes made, in order, and the outputs."""
     interpreter = _Recorder(program)
-    return interpreter.kept, interpreter.outputs(inputs)
+    with torch.no_grad():
+        results = interpreter.run(*inputs, enable_io_processing=False)
+    return interpreter.kept, list(results)
 
 
 class _Recorder(fx.Interpreter):
@@ -146,13 +144,6 @@ class _Recorder(fx.Interpreter):
     def __init__(self, program: ExportedProgram) -> None:
         super().__init__(program.module(check_guards=False))
         self.kept: list[Kept] = []
-
-    def outputs(self, inputs: Mapping[str, Tensor]) -> list[Any]:
-        names = [node.name for node in self.module.graph.find_nodes(op="placeholder")]  # type: ignore[union-attr, operator]
-        if missing := [name for name in names if name not in inputs]:
-            raise InputError(f"input {missing[0]!r} of the PyTorch program is missing; given are {', '.join(inputs)}")
-        with torch.no_grad():
-            return list(self.run(*[inputs[name] for name in names], enable_io_processing=False))
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
