@@ -27,7 +27,7 @@ _FILE, _FOLDER = 0, 1
 
 
 def unpack_files(blob: memoryview, where: str) -> dict[str, memoryview]:
-    """The files by their relative path, not copied.
+    """The files by their relative path, not copied; a folder with nothing in it is there by its path and ``/``, without content.
 
     Raises:
         FormatError: the index is damaged, a name is no name of a file, or files overlap or lie outside the blob.
@@ -46,9 +46,12 @@ def unpack_files(blob: memoryview, where: str) -> dict[str, memoryview]:
 
 
 def write_files(files: Mapping[str, memoryview], folder: Path) -> None:
-    """Writes files into a folder, by the paths that `unpack_files` checked."""
+    """Writes files and empty folders into a folder, by the paths that `unpack_files` checked."""
     for name, content in files.items():
         path = folder / name
+        if name.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
@@ -63,7 +66,8 @@ def pack_files(files: Mapping[str, bytes]) -> bytes:
         place = tree
         for folder in folders:
             place = place.setdefault(folder, {})
-        place[last] = content
+        if last:
+            place[last] = content
     _pack(tree, "", nodes, contents)
     return b"".join(contents) + json.dumps({"nodes": nodes}, ensure_ascii=False).encode()[::-1]
 
@@ -107,6 +111,8 @@ def _walk(nodes: list[Any], index: int, prefix: str, data: memoryview, seen: set
         return
     if node["kind"] != _FOLDER:
         raise ValueError(f"node {index} is of kind {node['kind']!r}")
+    if prefix and not node["children"]:
+        yield f"{prefix}/", data[:0]
     for name, child in node["children"].items():
         if type(child) is not int or not 0 <= child < index or "/" in name or name in ("", "."):
             raise ValueError(f"node {index}: child {name!r} is {child!r}")
