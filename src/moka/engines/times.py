@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moka.engines.base import Segment
 from moka.ir.program import Operation, Value
 
-__all__ = ["SegmentTimes", "absorbed", "durations", "own_operations", "typical"]
+__all__ = ["SegmentTimes", "absorbed", "durations", "own_operations", "traceless_before", "typical"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,15 @@ def absorbed(operations: Iterable[Operation], timed: Iterable[str]) -> dict[str,
             nearest = _nearest(operation, after, known) or _nearest(operation, before, known)
             found |= {operation.name: nearest} if nearest else {}
     return found
+
+
+def traceless_before(operations: Iterable[Operation], name: str, traced: Container[str]) -> str | None:
+    """The nearest operation without a trace in what an engine reports whose results the operation ``name`` takes; None if there is none."""
+    operations = list(operations)
+    makers = {value: operation for operation in operations for value in operation.outputs}
+    taken = [value for operation in operations if operation.name == name for value in _taken(operation)]
+    found = (maker for value in taken if (maker := makers.get(value)) is not None and maker.name not in traced)
+    return next((maker.name for maker in found if any(item in makers or item.producer is None for item in _taken(maker))), None)
 
 
 def _taken(operation: Operation) -> Iterator[Value]:

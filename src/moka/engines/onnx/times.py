@@ -16,7 +16,7 @@ import onnx
 from moka.engines.onnx.graph import OF_OPERATION
 from moka.engines.onnx.lower import Lowered
 from moka.engines.onnx.owners import Node, Owners
-from moka.engines.times import SegmentTimes, absorbed, durations, own_operations, typical
+from moka.engines.times import SegmentTimes, absorbed, durations, own_operations, traceless_before, typical
 
 __all__ = ["name_after_operations", "openvino_times", "ort_times"]
 
@@ -144,14 +144,26 @@ def openvino_times(
     if device == "CPU":  # its counters are means of all runs so far
         first, last = _WARMUP, _WARMUP + len(runs)
         after = {key: max(0.0, (seconds * last - before.get(key, 0.0) * first) / len(runs)) for key, seconds in after.items()}
+    found, computed = _owners_and_parts(lowered, compiled.get_runtime_model().get_ordered_ops())
+    seconds = [(name, kind, value) for (name, kind), value in after.items() if name in computed and (name in found or value)]
+    return _times(lowered, ("openvino", device.lower()), runs, _Nodes(seconds, found, computed, sum(whole) / len(whole)))
+
+
+def _owners_and_parts(lowered: Lowered, nodes: Sequence[Any]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The operation of each node of OpenVINO's graph, and all operations that it computes, as far as their names are left.
+
+    A node that has lost all names computes what else the operation after it takes.
+    """
     owners = Owners(lowered)
-    nodes = compiled.get_runtime_model().get_ordered_ops()
     computed = {node.get_friendly_name(): owners.all_named(_original_names(node)) for node in nodes}
-    seconds = [(name, kind, value) for (name, kind), value in after.items() if name in computed]
     found = {name: owner for name, parts in computed.items() if (owner := owners.named(name) or next(iter(parts), None))}
-    mean = sum(whole) / len(whole)
-    seconds = [(name, kind, value) for name, kind, value in seconds if name in found or value]
-    return _times(lowered, ("openvino", device.lower()), runs, _Nodes(seconds, found, computed, mean))
+    traced = {*found.values(), *(part for parts in computed.values() for part in parts)}
+    following = owners.of([_node(node) for node in nodes])
+    own = own_operations(lowered.segment)
+    for name in computed.keys() - found.keys():
+        if name in following and (lost := traceless_before(own, following[name], traced)):
+            found[name] = lost
+    return found, computed
 
 
 def _counters(request: Any) -> dict[tuple[str, str], float]:
