@@ -35,6 +35,19 @@ def without(content: Layer, name: str) -> Layer:
     return {key: value for key, value in content.items() if key != name}
 
 
+def own(kind: str, parameters: object) -> Layer:
+    """A layer in Moka's own form."""
+    return layer(kind, moka_layer=kind, moka_parameters=parameters)
+
+
+def nested(depth: int) -> object:
+    """Branches in branches."""
+    content: dict[str, Any] = {}
+    for _ in range(depth):
+        content = {"ifBranch": {"layers": [{"branch": content}]}}
+    return content
+
+
 WRONG: dict[str, tuple[Layer, type[Exception], str]] = {
     "type": (layer("teleport"), UnsupportedError, r"layer 'layer' \(teleport\).*not known; known are activation"),
     "attribute": (convolution(warp=3), UnsupportedError, r"layer 'layer' \(convolution\): warp is 3.*no known meaning; known are C, K"),
@@ -91,6 +104,19 @@ WRONG: dict[str, tuple[Layer, type[Exception], str]] = {
     "other axes": (layer("squeeze", size_of_axes=0, axes_0=1), UnsupportedError, "axes_0 is 1; known is 0"),
     "constant": (layer("load_constant", "", w=9, constant_blob=1), FormatError, "blob 1: has 16 bytes, expected 36"),
     "upsampled to nothing": (layer("upsample", mode=0, scaling_factor_x=0), FormatError, "scaling_factor_x and scaling_factor_y"),
+    "own form of nothing": (own("teleport", {}), FormatError, "moka_layer: found 'teleport', expected a kind of layer"),
+    "own form without parameters": (without(own("mvn", {}), "moka_parameters"), FormatError, "moka_parameters: is missing"),
+    "own form with more": ({**own("mvn", {}), "epsilon": 1}, UnsupportedError, "epsilon is 1, which has no known meaning"),
+    "own parameters": (own("mvn", [1]), FormatError, r"moka_parameters: found \[1\], expected an object"),
+    "own field": (own("mvn", {"warp": 1}), FormatError, "moka_parameters.warp: MeanVarianceNormalizeLayerParams has no such field"),
+    "own number": (own("mvn", {"epsilon": {}}), FormatError, "moka_parameters.epsilon: found {}, which the field can't hold"),
+    "own truth": (own("mvn", {"acrossChannels": 1}), FormatError, "moka_parameters.acrossChannels: found 1.*expected true or false"),
+    "own list": (own("tile", {"reps": 2}), FormatError, "moka_parameters.reps: found 2, expected a list"),
+    "own large number": (own("tile", {"reps": [2**70]}), FormatError, "moka_parameters.reps: found"),
+    "own map": (own("custom", {"parameters": []}), FormatError, "moka_parameters.parameters: found"),
+    "own weights": (own("custom", {"weights": [{"floatValue": "x"}]}), FormatError, "floatValue: found 'x', expected the id of a blob"),
+    "own blob": (own("custom", {"weights": [{"rawValue": 99}]}), FormatError, "blob 99: is not there"),
+    "own depth": (own("branch", nested(60)), FormatError, "with at most 90 in each other"),
     "shape of nothing": (layer("tile", "x", "out", dst_k=0), FormatError, "dst_k: found 0"),
 }
 

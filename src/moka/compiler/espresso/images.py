@@ -15,8 +15,9 @@ from moka.compiler.compilation import Compilation
 from moka.compiler.espresso.numbers import number
 from moka.compiler.espresso.shapes import COLORS
 from moka.errors import ProgramError
+from moka.formats.espresso.own_form import PREPROCESSING_KEY, message_content
 
-__all__ = ["Image", "images", "maps", "transform_params"]
+__all__ = ["Image", "images", "maps", "own_preprocessing", "transform_params"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def images(description: Any, preprocessing: Sequence[Any], compilation: Compilat
 
     Raises:
         ProgramError: preprocessing of what is no image.
-        UnsupportedError: what no real compiled model shows: a mean image, biases of several values, blue before red.
+        UnsupportedError: what no real compiled model shows: biases of several values, blue before red.
     """
     kinds = {feature.name: feature.type for feature in description.input}
     found = {name: Image(COLORS.get(kind.imageType.colorSpace, "RGB")) for name, kind in kinds.items() if kind.HasField("imageType")}
@@ -56,7 +57,6 @@ def images(description: Any, preprocessing: Sequence[Any], compilation: Compilat
 
 def _preprocessed(image: Image, message: Any, name: str, compilation: Compilation) -> Image:
     if message.WhichOneof("preprocessor") != "scaler":
-        compilation.guess(f"preprocessing of {name!r}: a mean image, which is left out")
         return image
     scaler = message.scaler
     biases = (scaler.redBias, scaler.greenBias, scaler.blueBias, scaler.grayBias)
@@ -69,6 +69,19 @@ def _check(name: str, image: Image, compilation: Compilation) -> None:
         compilation.guess(f"input {name!r}: an image in the order BGR")
     if not red == green == blue or gray:
         compilation.guess(f"preprocessing of {name!r}: biases that differ between colours, or one of gray")
+
+
+def own_preprocessing(preprocessing: Sequence[Any], compilation: Compilation) -> dict[str, Any]:
+    """In Moka's own form what no other is known of: a mean image, and more than one step for an image."""
+    names = [message.featureName for message in preprocessing]
+    if len(set(names)) == len(names) and all(message.WhichOneof("preprocessor") == "scaler" for message in preprocessing):
+        return {}
+    compilation.guess("preprocessing: a mean image or several steps for one image, in a form of Moka's own")
+    return {PREPROCESSING_KEY: [message_content(message, _no_weights) for message in preprocessing]}
+
+
+def _no_weights(message: Any, field: str) -> int:
+    raise AssertionError(f"{message.DESCRIPTOR.name}.{field}: preprocessing has no weights")
 
 
 def transform_params(found: Mapping[str, Image]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from moka.compiler.compilation import Compilation
 from moka.compiler.espresso import layers as _layers  # noqa: F401  enters the translations
 from moka.compiler.espresso.graph import Node, fold
-from moka.compiler.espresso.images import images, maps, transform_params
+from moka.compiler.espresso.images import images, maps, own_preprocessing, transform_params
 from moka.compiler.espresso.layers._axes import sizes
 from moka.compiler.espresso.own_types import SHAPELESS, type_of
 from moka.compiler.espresso.registry import LAYERS, LayerContext, NoFormError
@@ -87,6 +87,7 @@ def compile_network(source: ModelSource, folder: Path, *, unverified: bool = Fal
     _note_unknown(shapes, message.layers, compilation)
     found = images(specification.description, message.preprocessing, compilation)
     net = _net(compiled, transform_params(found), half=has_other_weights(message))
+    net |= own_preprocessing(message.preprocessing, compilation)
     _write(folder, net, _kept(nodes, shapes, specification.description), blobs, exact)
     _write_data(folder, maps(found), exact)
     if rank_info:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from moka.errors import ProgramError
-from moka.importers.neural_network.weights import decode_weights, packed_floats
+from moka.importers.neural_network.weights import decode_weights
 
 __all__ = ["BatchNormalization", "Blob", "batchnorm_parameters", "biases", "check_count", "constant", "form", "stored", "weights"]
 
@@ -117,7 +117,7 @@ def constant(message: Any, shape: Sequence[int], where: str) -> Blob:
 def stored(message: Any, field: str) -> Blob:
     """The numbers of a ``WeightParams`` message as it has them in one of its fields."""
     if field == "floatValue":
-        return Blob(4 * len(message.floatValue), lambda: packed_floats(message))
+        return Blob(4 * len(message.floatValue), lambda: _single(message))
     data = getattr(message, field)
     return Blob(len(data), lambda: np.frombuffer(data, np.uint8))
 
@@ -150,4 +150,11 @@ def check_count(message: Any, shape: Sequence[int], where: str) -> None:
 
 
 def _floats(message: Any, shape: Sequence[int], where: str) -> Array:
-    return decode_weights(message, shape, 0, where)
+    return _single(message).reshape(shape) if form(message, where) == "f32" else decode_weights(message, shape, 0, where)
+
+
+def _single(message: Any) -> Array:
+    """A message's float32 numbers, with one copy of them at a time: the field is the first in the wire form, behind a tag and its size."""
+    data, count = message.SerializePartialToString(), len(message.floatValue)
+    start = 1 + -(-(4 * count).bit_length() // 7)
+    return np.frombuffer(data, _DTYPES["f32"], count, start)

@@ -14,14 +14,24 @@ from moka.errors import FormatError, UnsupportedError
 from moka.formats import schema
 from moka.formats.espresso import layers as _layers  # noqa: F401  enters the readers
 from moka.formats.espresso.files import NET_FILE, SHAPE_FILE, BlobShape, EspressoWeights, Net, read_net, read_shapes
-from moka.formats.espresso.own_form import nested_outputs, read_own_form
+from moka.formats.espresso.own_form import PREPROCESSING_KEY, nested_outputs, read_own_form, read_own_preprocessing
 from moka.formats.espresso.preprocessing import read_preprocessing
 from moka.formats.espresso.reading import KIND_KEY, READERS, CompiledLayer, CompiledNetwork
 
 __all__ = ["read_network"]
 
 _KNOWN_KEYS = frozenset(
-    {"analyses", "configurations", "format_version", "layers", "metadata_in_weights", "properties", "storage", "transform_params"}
+    {
+        "analyses",
+        "configurations",
+        "format_version",
+        "layers",
+        "metadata_in_weights",
+        "properties",
+        "storage",
+        "transform_params",
+        PREPROCESSING_KEY,
+    }
 )
 """What a net may hold; configurations are shapes to run with, analyses, properties and metadata say nothing of what it computes."""
 
@@ -49,7 +59,10 @@ def read_network(folder: Path, description: Any = None) -> Any:
     inputs, images = _inputs(compiled, net, description)
     message.arrayInputShapeMapping = int(_own_rank([name for name in inputs if name not in images] or inputs, shapes))
     message.imageInputShapeMapping = int(_own_rank(images or inputs, shapes))
-    read_preprocessing(folder, net, shapes, _colors(description), message)
+    if PREPROCESSING_KEY in net:
+        read_own_preprocessing(network, net[PREPROCESSING_KEY])
+    else:
+        read_preprocessing(folder, net, shapes, _colors(description), message)
     known = set(inputs)
     for layer in compiled:
         _check_inputs(layer, known)

@@ -16,12 +16,22 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from moka.errors import FormatError
-from moka.formats.espresso.reading import KIND_KEY, CompiledLayer
+from moka.formats.espresso.reading import KIND_KEY, CompiledLayer, CompiledNetwork
 from moka.formats.espresso.weights import set_floats
 
-__all__ = ["PARAMETERS_KEY", "WEIGHT_FIELDS", "message_content", "nested_outputs", "read_own_form"]
+__all__ = [
+    "PARAMETERS_KEY",
+    "PREPROCESSING_KEY",
+    "WEIGHT_FIELDS",
+    "message_content",
+    "nested_outputs",
+    "read_own_form",
+    "read_own_preprocessing",
+]
 
 PARAMETERS_KEY = "moka_parameters"
+PREPROCESSING_KEY = "moka_preprocessing"
+"""What a net says of images that ``transform_params`` can't: messages of ``NeuralNetworkPreprocessing``, in order."""
 
 WEIGHT_FIELDS = ("floatValue", "float16Value", "rawValue", "int8RawValue")
 """Fields of ``WeightParams`` that hold numbers, each a blob of its own."""
@@ -86,6 +96,15 @@ def read_own_form(layer: CompiledLayer) -> None:
     if not isinstance(kind, str) or kind not in kinds:
         raise layer.refuse(KIND_KEY, f"found {kind!r:.80}, expected a kind of layer that the specification has")
     _Filling(layer).fill(getattr(message, kind), layer.content(PARAMETERS_KEY), PARAMETERS_KEY, 0)
+
+
+def read_own_preprocessing(network: CompiledNetwork, content: object) -> None:
+    """Adds what is done to images, where a net says so in Moka's own form; errors as in `read_own_form`."""
+    place = CompiledLayer(network, {"name": "", "type": PREPROCESSING_KEY, "top": PREPROCESSING_KEY})
+    if not isinstance(content, list):
+        raise place.refuse(PREPROCESSING_KEY, f"found {content!r:.80}, expected a list")
+    for index, item in enumerate(content):
+        _Filling(place).fill(network.message.preprocessing.add(), item, f"{PREPROCESSING_KEY}[{index}]", 0)
 
 
 class _Filling:
