@@ -12,7 +12,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "cache": "List, verify or clear what was compiled before.",
-    "compare": "Find the first operation that differs from PyTorch or from another model.",
+    "compare": "Find the first operation that differs from PyTorch.",
     "compile": "Compile a model for Apple's systems.",
     "convert": "Convert a PyTorch program to Core ML.",
     "decompile": "Get a source model back from a compiled one.",

@@ -43,10 +43,11 @@ def command(
     layers: bool,
     as_json: bool,
 ) -> None:
-    """Find the first operation of a model that differs from PyTorch, or from another model.
+    """Find the first operation that differs from PyTorch.
 
-    REFERENCE is a program saved with torch.export.save (.pt2) or a Core ML model; without MODEL, a Core ML model is compared with itself in
-    float32. Overflow above 65504 and NaN are named with their operation and line. The exit status is 1 where something differs.
+    Or from another model: REFERENCE is a program saved with torch.export.save (.pt2) or a Core ML model. Without MODEL, a Core ML model is
+    compared with itself in float32. Overflow above 65504 and NaN are named with their operation and line. The exit status is 1 where
+    something differs.
 
     \b
     moka compare net.pt2 net.mlpackage

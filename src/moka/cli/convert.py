@@ -46,9 +46,9 @@ def command(
     labels: str | None,
     as_json: bool,
 ) -> None:
-    """Convert a program saved with torch.export.save to Core ML.
+    """Convert a PyTorch program to Core ML.
 
-    Buffers that it changes become states.
+    MODEL.pt2 is what torch.export.save wrote. Buffers that the program changes become states.
 
     \b
     moka convert mobilenet.pt2 MobileNet.mlpackage --input image --output scores

@@ -21,7 +21,7 @@ __all__ = ["command"]
 @click.option("--check", is_flag=True, help="Compare with ONNX Runtime on random inputs.")
 @as_json
 def command(model: str, destination: str, function: str | None, shapes: Sequence[str], external: bool, check: bool, as_json: bool) -> None:
-    """Write a model as ONNX, for other runtimes.
+    """Write a model as ONNX.
 
     \b
     moka export model.mlpackage model.onnx --check

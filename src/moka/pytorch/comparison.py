@@ -23,7 +23,7 @@ from moka.models.program_model import ProgramModel
 from moka.models.values import random_inputs
 from moka.pytorch.convert import in_evaluation, load_exported
 from moka.pytorch.frontend import quiet
-from moka.pytorch.matching import Layer, judge, judge_output, match, with_sources
+from moka.pytorch.matching import Layer, judge, judge_output, match, with_sources, without_coincidences
 from moka.pytorch.recording import NUMERICS, CompareNumerics, Kept, function_of, plain_name, record_function, record_program
 
 __all__ = ["Comparison", "compare"]
@@ -142,6 +142,8 @@ def compare(
     bound = tolerance if tolerance is not None else _HALF_TOLERANCE if half else _TOLERANCE
     against = _reference(reference, program, subject, tensors, plain)
     matches = match(plain.kept, against.kept, max(bound, _SAME))
+    if against is not plain:
+        matches = without_coincidences(matches, function_of(subject, tensors), max(bound, _SAME))
     if engine is None:
         run = plain if numerics == "fp32" else _run(subject, tensors, numerics)
         layers = with_sources([judge(item, own, matches.get(own), bound) for item, own in zip(run.kept, plain.kept, strict=True)])

@@ -60,17 +60,18 @@ def is_float(value_type: Any) -> bool:
     return isinstance(value_type, TensorType) and value_type.dtype in (dtypes.FP16, dtypes.FP32, dtypes.BF16)
 
 
-def write_forward(function: Function, store: Store, *, decompress: bool) -> tuple[Forward, str]:
+def write_forward(function: Function, store: Store, *, decompress: bool, prefix: str | None = None) -> tuple[Forward, str]:
     """A Python function ``forward(module, *inputs)`` that does what a program's function does, and its text.
 
     Args:
         store: gets the constants; also the module that ``forward`` is called with.
         decompress: whether weights that are compressed are decompressed now; else at each call.
+        prefix: what the names of all constants begin with that were parameters; None where names tell nothing.
 
     Raises:
         UnknownOperationError, ProgramError: as in `moka.engines.prepare.prepare`.
     """
-    writer = _Writer(function.opset, store, decompress)
+    writer = _Writer(function.opset, store, decompress, prefix)
     writer.function(function)
     code = writer.graph.python_code("self")
     return _compiled(code.src, code.globals, function.name), code.src
@@ -114,8 +115,8 @@ def label(probabilities: Tensor) -> tuple[Tensor, Tensor]:
 class _Writer:
     """Writes one block. Constants are the outermost block's attributes; nested blocks get them as they get any value from outside."""
 
-    def __init__(self, opset: str, store: Store, decompress: bool, outer: _Writer | None = None) -> None:
-        self.opset, self.store, self.decompress, self.outer = opset, store, decompress, outer
+    def __init__(self, opset: str, store: Store, decompress: bool, prefix: str | None, outer: _Writer | None = None) -> None:
+        self.opset, self.store, self.decompress, self.prefix, self.outer = opset, store, decompress, prefix, outer
         self.graph = fx.Graph()
         self.nodes: dict[Argument, Any] = {}
         self.constants: dict[Value, Constant] = {} if outer is None else outer.constants
@@ -249,7 +250,7 @@ class _Writer:
         return fx.Proxy(self.graph.call_function(_named(call, record.name), nodes))
 
     def _block(self, block: Block) -> tuple[Call, tuple[Argument, ...]]:
-        inner = _Writer(self.opset, self.store, self.decompress, self)
+        inner = _Writer(self.opset, self.store, self.decompress, self.prefix, self)
         code = inner.block(block)
         return code, tuple(inner.captured)
 
@@ -260,7 +261,8 @@ class _Writer:
         parameter = next(name for name, items in _arguments(operation).items() if argument in items)
         constant = argument if isinstance(argument, Constant) else self.constants[argument]
         name = argument.name if isinstance(argument, Value) else f"{operation.name}_{parameter}"
-        return self._attribute(argument, constant, name, _is_weight(operation.type, parameter, constant))
+        stated = self.prefix is not None and name.startswith(self.prefix) and is_float(constant.type)
+        return self._attribute(argument, constant, name, stated or _is_weight(operation.type, parameter, constant))
 
     def _node(self, argument: Argument) -> Any:
         """The node of a value of this block, or of one that it captures from outside."""

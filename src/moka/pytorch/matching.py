@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from moka.ir.program import Function, Value
 from moka.pytorch.recording import Kept, plain_name
 
-__all__ = ["Layer", "Status", "judge", "judge_output", "match", "with_sources"]
+__all__ = ["Layer", "Status", "judge", "judge_output", "match", "with_sources", "without_coincidences"]
 
 Status: TypeAlias = Literal["agrees", "differs", "overflow", "nan", "unmatched"]
 
@@ -55,7 +56,7 @@ class Layer:
 
 
 def match(kept: Sequence[Kept], candidates: Sequence[Kept], allowed: float) -> dict[Kept, Kept]:
-    """For each value the one of the reference that it is: the one of its name, or its operation's, and of its shape, or the nearest.
+    """For each value the one of the reference that it is: the one of its name, or its operation's, or else the nearest.
 
     Args:
         kept, candidates: the values of both sides, computed in float32.
@@ -71,10 +72,30 @@ def match(kept: Sequence[Kept], candidates: Sequence[Kept], allowed: float) -> d
     for item in kept:
         other = named.get(plain_name(item.name)) or named.get(plain_name(item.operation))
         if other is None or other.tensor.shape != item.tensor.shape:
-            other = _nearest(item.tensor, by_shape.get(tuple(item.tensor.shape), []), allowed)
+            other = None
+        if other is None or _error(item.tensor, other.tensor) > allowed:
+            other = _nearest(item.tensor, by_shape.get(tuple(item.tensor.shape), []), allowed) or other
         if other is not None:
             found[item] = other
     return found
+
+
+def without_coincidences(matches: dict[Kept, Kept], function: Function, allowed: float) -> dict[Kept, Kept]:
+    """The matches without those of values that differ although all that is computed from them agrees: the names are alike by chance."""
+    by_name = {item.name: item for item in matches}
+    good = {item.name for item, other in matches.items() if _error(item.tensor, other.tensor) <= allowed}
+    results: dict[str, set[str]] = {}
+    chance = set()
+    for operation in reversed(function.body.operations):
+        made = {value.name for value in operation.outputs}
+        for name in made - good:
+            if results.get(name) and results[name] <= good:
+                good.add(name)
+                chance.add(by_name.get(name))
+        for argument in operation.arguments():
+            if isinstance(argument, Value):
+                results.setdefault(argument.name, set()).update(made)
+    return {item: other for item, other in matches.items() if item not in chance}
 
 
 def _nearest(tensor: Tensor, candidates: Sequence[Kept], allowed: float) -> Kept | None:

@@ -83,6 +83,7 @@ class CoreMLModule(nn.Module):
         self.register_buffer(ANCHOR, torch.empty(0), persistent=False)
         self.inputs: tuple[str, ...] = tuple(model.function.inputs)
         self._name, self._returns, self._decompress, self._trainable = model.path.name, outputs, decompress, tuple(trainable)
+        self._prefix = _parameter_prefix(model)
         self._features: Mapping[str, Feature] = model.function.inputs
         self._by_shape = isinstance(model, NetworkModel)
         self._function = _functions(model)
@@ -146,7 +147,7 @@ class CoreMLModule(nn.Module):
         function = self._function(shapes)
         self._taken = set()
         with torch.inference_mode(False):
-            self._forwards[shapes] = write_forward(function, self, decompress=self._decompress)
+            self._forwards[shapes] = write_forward(function, self, decompress=self._decompress, prefix=self._prefix)
         return function
 
     def place(self, name: str, value: Any, *, trainable: bool) -> str:
@@ -185,6 +186,13 @@ def _functions(model: ProgramModel | NetworkModel) -> Callable[[Shapes], Functio
     if isinstance(model, ProgramModel):
         return lambda shapes: model.program.functions[model.function.name]
     return lambda shapes: import_network(model.network, dict(zip(model.network.inputs, shapes, strict=True))).functions["main"]
+
+
+def _parameter_prefix(model: ProgramModel | NetworkModel) -> str | None:
+    """How the names of parameters begin: those of torch.export do with ``p_``, where coremltools says that the program is from there."""
+    info = model.program.attributes.get("buildInfo") if isinstance(model, ProgramModel) else None
+    dialect = str(info.value.get("coremltools-source-dialect", "")) if info is not None and isinstance(info.value, dict) else ""
+    return "p_" if dialect.startswith("TorchExport") else None
 
 
 def _first_shapes(model: ProgramModel | NetworkModel) -> Shapes:
