@@ -149,8 +149,9 @@ def test_segments_of_several_engines(package: Path) -> None:
     assert [segment.engine for segment in made.segments] == ["onnxruntime", "torch", "onnxruntime"]
     assert [item.type for item in made.segments[1].operations] == ["scaled_dot_product_attention"]
     assert sorted(item.operation for item in made.operations) == sorted(operations_of(package))
+    assert 0 < sum(segment.timing.min for segment in made.segments) < made.predict.max
     assert made.outside is not None
-    assert sum(segment.timing.p50 for segment in made.segments) + made.outside == pytest.approx(made.predict.p50, rel=0.5)
+    assert made.outside < made.predict.p50
 
 
 def test_control_flow_counts_once(folder: Path) -> None:

@@ -52,7 +52,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Time predictions, segments and operations of a model on this machine, and tell its memory.
+    """Time predictions, segments and operations of a model.
 
     \b
     moka profile model.mlpackage

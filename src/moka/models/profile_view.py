@@ -78,26 +78,23 @@ def operation_section(profile: Profile, count: int | None = None) -> Section:
         pairs = sorted(timed, key=lambda pair: -(pair[1].seconds or 0.0))[:count]
     title = "Operations" if count is None else "Operations that take most"
     columns = ("operation", "type", "runs on", "time", "share", "planned", "planned / time", "note")
-    rows = tuple(_row(profile, segment, item, parts) for segment, item in pairs)
+    fused: dict[str, list[OperationProfile]] = {}
+    for item in profile.operations:
+        fused.setdefault(item.within, []).append(item)
+    rows = tuple(_row(segment, item, fused.get(item.operation, []), parts) for segment, item in pairs)
     return _placed(profile, Section(title, columns, rows, ("time", "share", "planned", "planned / time")))
 
 
-def _row(profile: Profile, segment: SegmentProfile, item: OperationProfile, parts: float) -> tuple[str, ...]:
+def _row(segment: SegmentProfile, item: OperationProfile, fused: list[OperationProfile], parts: float) -> tuple[str, ...]:
     place = place_text(segment.engine, segment.device)
     if item.seconds is None:
         planned = time_text(item.estimate) if item.estimate else ""
         return item.operation, item.type, place, "", "", planned, "", f"in {item.within}" if item.within else item.how
-    fused = fused_with(segment, item)
     planned_seconds = sum(part.estimate or 0.0 for part in (item, *fused))
     ratio = f"{planned_seconds / item.seconds:.2f}" if item.seconds and planned_seconds else ""
     note = f"with {_some(Counter(part.type for part in fused))}" if fused else ""
     share = share_text(item.seconds / parts) if parts else ""
     return item.operation, item.type, place, time_text(item.seconds), share, time_text(planned_seconds), ratio, note
-
-
-def fused_with(segment: SegmentProfile, item: OperationProfile) -> list[OperationProfile]:
-    """Operations that the engine computes together with one."""
-    return [other for other in segment.operations if other.within == item.operation]
 
 
 def _segment_section(profile: Profile) -> Section:
