@@ -115,7 +115,7 @@ def test_reads_what_the_flatbuffers_library_wrote(inline: bool, tmp_path: Path) 
     found = read_program(saved(tmp_path / "a.pte", program(b"payload", inline=inline, named={"shared": b"12345"})))
     (method,) = found.methods
     assert (method.name, method.inputs, method.outputs) == ("forward", (0,), (1,))
-    assert method.values == (TensorValue("float32", (2, 3), "static", False),) * 2
+    assert method.values == (TensorValue("float32", (2, 3), "static"),) * 2
     assert method.calls == (Call("delegate", 0, (0, 1)),)
     (delegate,) = method.delegates
     assert (delegate.backend, bytes(delegate.payload), delegate.compile_specs) == ("CoreMLBackend", b"payload", SPECS)

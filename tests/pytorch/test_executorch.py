@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import moka
-from moka.errors import FormatError, InputError, UnsupportedError
+from moka.errors import ExecutionError, FormatError, InputError, UnsupportedError
 from moka.formats.inmemoryfs import pack_files
 from moka.pytorch import executorch
 from tests.formats.test_pte import program, saved
@@ -117,14 +117,24 @@ def test_wrong_inputs_say_what_is_expected(value: Any, message: str, pte: Path) 
 
 
 def test_what_is_not_core_mls_is_named(package: Path, tmp_path: Path) -> None:
-    kernel = executorch.load(saved(tmp_path / "a.pte", program(b"", kernel="aten::sort")))
-    with pytest.raises(UnsupportedError, match=r"aten::sort\.out need ExecuTorch's kernels"):
-        kernel.load_method()
+    for name in ("aten::from_file", "quantized_decomposed::add", "aten::no_such"):
+        kernel = executorch.load(saved(tmp_path / "a.pte", program(b"", kernel=name)))
+        with pytest.raises(UnsupportedError, match=rf"{name}\.out need ExecuTorch's kernels"):
+            kernel.load_method()
     other = executorch.load(saved(tmp_path / "b.pte", program(b"", backend="XnnpackBackend")))
     with pytest.raises(UnsupportedError, match="parts for XnnpackBackend"):
         other.load_method()
     with pytest.raises(InputError, match="method 'backward': the program has forward"):
         other.load_method("backward")
+
+
+def test_operators_that_were_not_delegated_run_with_pytorch(tmp_path: Path) -> None:
+    x = torch.randn(2, 3)
+    path = saved(tmp_path / "a.pte", program(b"", kernel="aten::asinh", arguments=(0, 1, 1)))
+    torch.testing.assert_close(executorch.load(path).load_method()(x), [torch.asinh(x)])
+    path = saved(tmp_path / "b.pte", program(b"", kernel="aten::add", arguments=(0, 1)))
+    with pytest.raises(ExecutionError, match="aten"):
+        executorch.load(path).load_method()(x)
 
 
 def test_models_that_methods_share(package: Path, tmp_path: Path, small: torch.nn.Module) -> None:
@@ -272,6 +282,49 @@ def test_dynamic_shapes_are_bounded(installed: None, small: torch.nn.Module, tmp
         torch.testing.assert_close(method.execute([x])[0], small(x), rtol=1e-5, atol=1e-5)
     with pytest.raises(InputError, match="at most"):
         method.execute([torch.randn(9, 3)])
+
+
+class Mixed(torch.nn.Module):
+    """Core ML, then what ExecuTorch's partitioner leaves out, with lists, constants and scalars, then Core ML again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(6, 6), torch.nn.Linear(6, 4)
+        self.register_buffer("table", torch.arange(12.0).reshape(2, 6))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = torch.relu(self.first(x))
+        z = torch.asinh(y) + self.table
+        left = torch.diagonal(torch.asinh(self.table) @ z.T)
+        return self.second(z * 2), torch.argmax(z), left, torch.cat([x, y], 0)
+
+
+@needs_executorch
+@pytest.mark.filterwarnings("ignore:compiled in Moka's own reading:RuntimeWarning")
+@pytest.mark.parametrize("skipped", [[], ["aten.cat.default", "aten.add.tensor", "aten.permute_copy.default", "aten.mul.tensor"]])
+def test_parts_that_were_not_delegated_run_with_pytorch(skipped: list[str], installed: None, tmp_path: Path) -> None:
+    from executorch.exir import to_edge_transform_and_lower
+
+    torch.manual_seed(3)
+    module, x = Mixed().eval(), torch.randn(2, 6)
+    import coremltools as ct
+
+    specs = executorch.CoreMLBackend.generate_compile_specs(
+        compute_precision=ct.precision.FLOAT32, minimum_deployment_target=ct.target.iOS18
+    )
+    names = [*skipped, *(f"aten::{name.removeprefix('aten.')}" for name in skipped)]
+    partitioner = executorch.CoreMLPartitioner(compile_specs=specs, skip_ops_for_coreml_delegation=names)
+    made = to_edge_transform_and_lower(torch.export.export(module, (x,)), partitioner=[partitioner]).to_executorch()
+    path = tmp_path / "mixed.pte"
+    path.write_bytes(made.buffer)
+    (method,) = executorch.inspect(path).methods
+    assert method.instructions["delegate"] >= 1
+    assert "aten::asinh.out" in method.operators
+    if skipped:
+        assert len(method.operators) > 3
+    found = executorch.load(path).load_method().execute([x])
+    for ours, theirs in zip(found, module(x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @needs_executorch

@@ -10,6 +10,7 @@ bounded by the buffer's length, which no honest buffer exceeds.
 
 from __future__ import annotations
 
+import builtins
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,10 +58,10 @@ class Table:
         place = self._place(field)
         return default if place is None else int(self._number(f"<{kind}", place))
 
-    def float(self, field: int) -> float:
+    def float(self, field: int) -> builtins.float:
         """A double field."""
         place = self._place(field)
-        return 0.0 if place is None else float(self._number("<d", place))
+        return 0.0 if place is None else builtins.float(self._number("<d", place))
 
     def string(self, field: int) -> str:
         """A string field; empty where it is absent."""
@@ -82,6 +83,12 @@ class Table:
         place, length = self._vector(field, size)
         self._charge(length * size)
         return list(struct.unpack_from(f"<{length}{kind}", self._buffer, place))
+
+    def floats(self, field: int) -> list[builtins.float]:
+        """A vector of doubles."""
+        place, length = self._vector(field, 8)
+        self._charge(length * 8)
+        return list(struct.unpack_from(f"<{length}d", self._buffer, place))
 
     def table(self, field: int) -> Table | None:
         """A table that a field refers to; None where it is absent."""

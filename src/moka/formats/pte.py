@@ -11,6 +11,7 @@ A program without the extended header has everything inside the FlatBuffer. Sour
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import struct
@@ -23,7 +24,7 @@ from moka.errors import FormatError
 from moka.formats.files import regular_file_size
 from moka.formats.flatbuffer import Table, root_table
 
-__all__ = ["Call", "Delegate", "Method", "ProgramFile", "TensorValue", "Value", "is_program", "read_program"]
+__all__ = ["Call", "Delegate", "ListValue", "Method", "ProgramFile", "TensorValue", "Value", "is_program", "read_program"]
 
 T = TypeVar("T")
 
@@ -39,21 +40,43 @@ SCALAR_TYPES = {
 }  # fmt: skip
 """PyTorch's names of the types by their numbers in ``scalar_type.fbs``."""
 
+_BYTES = {
+    "uint8": 1, "int8": 1, "bool": 1, "int16": 2, "uint16": 2, "float16": 2, "bfloat16": 2, "int32": 4, "uint32": 4, "float32": 4,
+    "int64": 8, "uint64": 8, "float64": 8,
+}  # fmt: skip
+"""Sizes of the types that constants are read of."""
+
 _DYNAMISM = {0: "static", 1: "bounded", 2: "unbounded"}
 
 
 @dataclass(frozen=True)
 class TensorValue:
-    """A tensor of a method: its type, its sizes (with ``dynamism`` bounded: the largest), and whether its numbers are in the file."""
+    """A tensor of a method.
+
+    Attributes:
+        dtype: its type.
+        sizes: its sizes; with ``dynamism`` bounded the largest ones.
+        dynamism: ``static``, ``bounded`` or ``unbounded``.
+        order: its dimensions from the one that varies slowest in memory; empty for the usual order.
+        data: a constant's numbers, not copied from the file; None for what is computed.
+    """
 
     dtype: str
     sizes: tuple[int, ...]
     dynamism: str
-    constant: bool
+    order: tuple[int, ...] = ()
+    data: memoryview | None = field(default=None, repr=False)
 
 
-Value: TypeAlias = TensorValue | int | float | bool | str | tuple[int, ...] | None
-"""What a method computes with; lists and what Moka does not read are tuples."""
+@dataclass(frozen=True)
+class ListValue:
+    """A list of a method's values, by their indices; -1 stands for None."""
+
+    items: tuple[int, ...]
+
+
+Value: TypeAlias = TensorValue | ListValue | int | float | bool | str | tuple[int, ...] | tuple[float, ...] | None
+"""What a method computes with; lists of floats and booleans hold these."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +161,7 @@ class _Reader:
         self.root = root_table(self.program, str(path))
         self.segments = [self._segment(*pair) for pair in self.root.tables(4, lambda t: (t.number(0, "Q"), t.number(1, "Q")))]
         self.inline = self.root.tables(3, lambda table: table.bytes(0))
+        self.constants = self._constants()
 
     def read(self) -> ProgramFile:
         named = dict(self.root.tables(7, lambda t: (self._text(t, 0), self._at(self.segments, t.number(1, "I"), "named data"))))
@@ -161,13 +185,47 @@ class _Reader:
             raise FormatError(self.path, f"segment of {size} bytes at {start} ends outside the file's {len(self.data)}: it is cut off")
         return self.data[start : start + size]
 
+    def _constants(self) -> list[memoryview]:
+        """Where each constant starts, with all that follows it; number 0 stands for tensors that are none."""
+        if buffers := self.root.tables(2, lambda table: table.bytes(0)):
+            return buffers
+        table = self.root.table(5)
+        if table is None or not (offsets := table.numbers(1, "Q")):
+            return []
+        segment = self._at(self.segments, table.number(0, "I"), "constants' segment")
+        return [segment[offset:] for offset in offsets]
+
+    def _value(self, table: Table) -> Value:
+        kind, content = table.number(0, "B"), table.table(1)
+        if content is None:
+            return None
+        if kind == _TENSOR:
+            return self._tensor(content)
+        read = _VALUES.get(kind)
+        return None if read is None else read(content)
+
+    def _tensor(self, table: Table) -> TensorValue:
+        kind, sizes, constant = table.number(0, "b"), tuple(table.numbers(2, "i")), table.number(5, "I")
+        if any(size < 0 for size in sizes):
+            raise FormatError(self.path, f"a tensor has sizes {list(sizes)}")
+        dtype, order = SCALAR_TYPES.get(kind, f"type {kind}"), tuple(table.bytes(3))
+        dynamism = _DYNAMISM.get(table.number(8, "b"), "unbounded")
+        if sorted(order) != list(range(len(sizes))) or sorted(order) == list(order):
+            order = ()
+        if not constant or table.table(6) is not None or table.table(9) is not None:  # computed, a buffer that changes, or in another file
+            return TensorValue(dtype, sizes, dynamism, order)
+        data, size = self._at(self.constants, constant, "constants"), math.prod(sizes) * _BYTES.get(dtype, 0)
+        if size > len(data):
+            raise FormatError(self.path, f"constant {constant}: {size} bytes, the file has {len(data)} from its start on")
+        return TensorValue(dtype, sizes, dynamism, order, data[:size])
+
     def _method(self, table: Table) -> Method:
         operators = table.tables(6, lambda t: ".".join(filter(None, (self._text(t, 0), self._text(t, 1)))))
         delegates = table.tables(7, self._delegate)
         calls = [call for chain in table.tables(5, lambda t: t.tables(2, self._call)) for call in chain]
         method = Method(
             name=self._text(table, 0),
-            values=tuple(table.tables(2, _value)),
+            values=tuple(table.tables(2, self._value)),
             inputs=tuple(table.numbers(3, "i")),
             outputs=tuple(table.numbers(4, "i")),
             operators=tuple(operators),
@@ -180,7 +238,8 @@ class _Reader:
     def _check(self, method: Method) -> None:
         """Every index must be one of the list that it means."""
         where = f"method {method.name!r}"
-        for index in (*method.inputs, *method.outputs, *(index for call in method.calls for index in call.arguments)):
+        lists = [index for value in method.values if isinstance(value, ListValue) for index in value.items if index != -1]
+        for index in (*method.inputs, *method.outputs, *lists, *(index for call in method.calls for index in call.arguments)):
             self._at(method.values, index, f"{where}: values")
         for call in method.calls:
             if call.kind == "delegate":
@@ -224,24 +283,16 @@ class _Reader:
 _CALLS = {1: "kernel", 2: "delegate", 3: "move", 4: "jump", 5: "free"}
 
 
-def _tensor(table: Table) -> TensorValue:
-    kind = table.number(0, "b")
-    dynamism = _DYNAMISM.get(table.number(8, "b"), "unbounded")
-    return TensorValue(SCALAR_TYPES.get(kind, f"type {kind}"), tuple(table.numbers(2, "i")), dynamism, table.number(5, "I") > 0)
-
-
+_TENSOR = 5
 _VALUES: dict[int, Callable[[Table], Value]] = {
     2: lambda table: table.number(0, "q"),
     3: lambda table: bool(table.number(0, "B")),
     4: lambda table: table.float(0),
-    5: _tensor,
     6: lambda table: table.string(0),
-    7: lambda table: tuple(table.numbers(0, "q")),
-    10: lambda table: tuple(table.numbers(0, "i")),
+    7: lambda table: ListValue(tuple(table.numbers(0, "q"))),
+    8: lambda table: tuple(table.floats(0)),
+    9: lambda table: tuple(map(bool, table.bytes(0))),
+    10: lambda table: ListValue(tuple(table.numbers(0, "i"))),
+    11: lambda table: ListValue(tuple(table.numbers(0, "i"))),
 }
-"""How values are read, by their number in the union ``KernelTypes``; others (lists of doubles, null) stand for None."""
-
-
-def _value(table: Table) -> Value:
-    read, content = _VALUES.get(table.number(0, "B")), table.table(1)
-    return None if read is None or content is None else read(content)
+"""How values are read, by their number in the union ``KernelTypes``; 1 is null."""

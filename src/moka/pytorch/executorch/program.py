@@ -1,4 +1,4 @@
-"""Running ExecuTorch programs: what was delegated to Core ML with Moka."""
+"""Running ExecuTorch programs: what was delegated to Core ML with Moka, other operators with PyTorch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from moka.errors import FormatError, InputError, UnsupportedError
+from moka.errors import ExecutionError, FormatError, InputError, UnsupportedError
 from moka.formats.pte import Call, Delegate, ProgramFile, TensorValue, read_program
 from moka.formats.pte import Method as FileMethod
 from moka.models.configuration import EngineName
 from moka.models.model import load as load_model
+from moka.pytorch.executorch.kernels import Kernel, constant, find_kernel
 from moka.pytorch.executorch.payload import BACKEND, coreml_payload
 from moka.pytorch.segments import Port, Ports, Segment
 
@@ -39,7 +40,7 @@ class Program:
 
         Raises:
             InputError: there is none of that name.
-            UnsupportedError: parts of it were not delegated to Core ML; the message names them.
+            UnsupportedError: parts of it are neither for Core ML nor operators that PyTorch runs; the message names them.
             FormatError: a Core ML model in it is damaged.
         """
         for method in self.file.methods:
@@ -58,7 +59,8 @@ class Method:
         _check_runs(file, method)
         self.name = method.name
         self._method = method
-        self._segments = [_segment(file, method, call, compute_units, engine) for call in method.calls if call.kind == "delegate"]
+        self._steps = [_step(file, method, call, compute_units, engine) for call in method.calls]
+        self._values = list(map(constant, method.values))
 
     @property
     def inputs(self) -> list[Any]:
@@ -75,20 +77,12 @@ class Method:
         method = self._method
         if len(inputs) != len(method.inputs):
             raise InputError(f"method {self.name!r}: {len(inputs)} inputs are given; it takes {len(method.inputs)}")
-        values: list[Any] = list(method.values)
+        values = list(self._values)
         for number, (index, value) in enumerate(zip(method.inputs, inputs, strict=True)):
             _check_input(f"method {self.name!r}: input {number}", method.values[index], value)
             values[index] = value
-        segments = iter(self._segments)
-        for call in method.calls:
-            if call.kind == "delegate":
-                segment = next(segments)
-                taken = len(segment.ports.inputs)
-                results = segment(*(values[index] for index in call.arguments[:taken]))
-                for index, result in zip(call.arguments[taken:], results, strict=True):
-                    values[index] = result
-            elif call.kind == "move":
-                values[call.arguments[1]] = values[call.arguments[0]]
+        for call, step in zip(method.calls, self._steps, strict=True):
+            step(values, call.arguments)
         return [values[index] for index in method.outputs]
 
     def __call__(self, *inputs: Any) -> list[Any]:
@@ -96,7 +90,7 @@ class Method:
 
 
 def load(path: str | os.PathLike[str], *, compute_units: str | None = None, engine: EngineName = "auto") -> Program:
-    """Loads an ExecuTorch program whose methods were delegated to Core ML.
+    """Loads an ExecuTorch program that was delegated to Core ML, in full or in parts.
 
     Args:
         path: a ``.pte`` file.
@@ -111,20 +105,62 @@ def load(path: str | os.PathLike[str], *, compute_units: str | None = None, engi
 
 def _check_runs(file: ProgramFile, method: FileMethod) -> None:
     """Raises UnsupportedError for what only ExecuTorch's own runtime does."""
-    where = f"{file.path}: method {method.name!r}"
-    advice = "run it with ExecuTorch's runtime, or lower it with CoreMLPartitioner(lower_full_graph=True)"
-    kernels = dict.fromkeys(method.operators[call.index] for call in method.calls if call.kind == "kernel")
-    if kernels:
-        raise UnsupportedError(f"{where}: was not delegated to Core ML in full: {', '.join(kernels)} need ExecuTorch's kernels; {advice}")
+    where, advice = f"{file.path}: method {method.name!r}", "run it with ExecuTorch's runtime, or lower more of it with CoreMLPartitioner"
+    called = dict.fromkeys(method.operators[call.index] for call in method.calls if call.kind == "kernel")
+    if unknown := [name for name in called if find_kernel(name) is None]:
+        raise UnsupportedError(f"{where}: {', '.join(unknown)} need ExecuTorch's kernels; {advice}")
     others = dict.fromkeys(delegate.backend for delegate in method.delegates if delegate.backend != BACKEND)
     if others:
         raise UnsupportedError(f"{where}: has parts for {', '.join(others)}; Moka runs those of {BACKEND}; {advice}")
     if any(call.kind == "jump" for call in method.calls):
         raise UnsupportedError(f"{where}: branches on its data outside of Core ML; {advice}")
-    made = {index for call in method.calls if call.kind in ("delegate", "move") for index in call.arguments}
+    known = {*method.inputs, *(index for call in method.calls for index in call.arguments)}
     for index in method.outputs:
-        if isinstance(method.values[index], TensorValue) and index not in made and index not in method.inputs:
-            raise UnsupportedError(f"{where}: gives a constant of the program itself; {advice}")
+        value = method.values[index]
+        if isinstance(value, TensorValue) and value.data is None and index not in known:
+            raise UnsupportedError(f"{where}: gives a buffer of its own that changes; {advice}")
+
+
+def _step(file: ProgramFile, method: FileMethod, call: Call, compute_units: str | None, engine: EngineName) -> Kernel:
+    """What one instruction does to a method's values."""
+    if call.kind == "delegate":
+        return _delegate_step(_segment(file, method, call, compute_units, engine))
+    if call.kind == "kernel":
+        kernel = find_kernel(method.operators[call.index])
+        assert kernel is not None  # as _check_runs made sure
+        return _checked(f"method {method.name!r}: {method.operators[call.index]}", kernel)
+    return _move if call.kind == "move" else _free
+
+
+def _delegate_step(segment: Segment) -> Kernel:
+    taken = len(segment.ports.inputs)
+
+    def run(values: list[Any], indices: Sequence[int]) -> None:
+        results = segment(*(values[index] for index in indices[:taken]))
+        for index, result in zip(indices[taken:], results, strict=True):
+            values[index] = result
+
+    return run
+
+
+def _checked(where: str, kernel: Kernel) -> Kernel:
+    """A kernel that gives a name to a file's nonsense, such as too few arguments."""
+
+    def run(values: list[Any], indices: Sequence[int]) -> None:
+        try:
+            kernel(values, indices)
+        except (AttributeError, TypeError, ValueError, IndexError) as error:
+            raise ExecutionError(f"{where}: {error}") from error
+
+    return run
+
+
+def _move(values: list[Any], indices: Sequence[int]) -> None:
+    values[indices[1]] = values[indices[0]]
+
+
+def _free(values: list[Any], indices: Sequence[int]) -> None:
+    """Memory is Python's business."""
 
 
 def _segment(file: ProgramFile, method: FileMethod, call: Call, compute_units: str | None, engine: EngineName) -> Segment:
