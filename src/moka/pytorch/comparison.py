@@ -33,8 +33,8 @@ Tensors: TypeAlias = dict[str, Tensor]
 _TOLERANCE, _HALF_TOLERANCE = 1e-4, 2e-2
 """Errors allowed where everything is fp32, and where anything is fp16, weights among it."""
 
-_SAME = 1e-3
-"""Values of two programs that are no further apart may be taken for the same one."""
+_SAME = 1e-5
+"""Values of two programs that are no further apart may be taken for the same one, however small the tolerance."""
 
 
 @dataclasses.dataclass(frozen=True)
