@@ -5,9 +5,13 @@ Run it from the root of the repository, after a change of a translation: ``pytho
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 from moka.compiler.espresso import evidence
+from moka.compiler.espresso.registry import LAYERS
+from moka.formats import schema
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "compiled-networks.md"
 
@@ -23,7 +27,8 @@ lists what was guessed.
 
 *Verified* counts the real pairs of a source and its compiled model in which the layer comes out equal, in all files. *Seen* is a compiled
 model without its source, or a public list of what `coremlcompiler` made of 106 networks; where such a model is at hand, it is read back
-and compiles to itself again. *Inferred* is a guess.
+and compiles to itself again. *Inferred* is a guess: nothing inferred is written without `--unverified`. With it every network of
+`NeuralNetworkBuilder` compiles, reads back and predicts the same: tests take all 158 kinds of layer there and back.
 
 ## Rules
 
@@ -44,7 +49,22 @@ and compiles to itself again. *Inferred* is a guess.
 ## What is a guess beside the layers below
 
 Images in the order BGR, several images, biases that differ between colours, mean images; optional inputs, enumerated shapes and ranges of
-image sizes; networks that can be trained; only one of the two mappings of shapes being exact.
+image sizes; networks that can be trained; only one of the two mappings of shapes being exact; blobs that several layers write; blobs whose
+shape depends on data or on a custom layer, which the shape file then lacks. Quantized weights are written as the float32 numbers that
+they stand for: public networks have 8-bit ones (`W_U8`, `per_ch_qscale`, `per_ch_qbias`, which are read) and tables
+(`quantization_lut_weights_blob`, `quantization_ranges_blob`, whose layout is not known), but none with the source they were made of. Half
+precision in inner products is known from programs that read such networks, and from no network.
+
+## Moka's own form
+
+What has no other form is written as its message in the source is, field by field, under names that nothing else uses:
+
+    {"type": "mvn", "moka_layer": "mvn", "moka_parameters": {"acrossChannels": true, "epsilon": 1e-05}, ...}
+
+Weights are blobs of the weight file, in the form that the source has them in; nested networks are such messages too. `moka_preprocessing`
+in the net does the same for mean images. The type is the one that public accounts have for the layer (`rnn_arch` for recurrent ones), else
+its kind. Nothing but Moka reads this: a device refuses it. Custom layers are such layers, with their parameters and weights, and
+`containsCustomLayer` is 1 in the analytics.
 
 ## Layers
 
@@ -56,8 +76,20 @@ image sizes; networks that can be trained; only one of the two mappings of shape
 def page() -> str:
     """The whole page."""
     rows = [f"| {kind} | {compiled} | {found} | {found.scope} |\n" for kind, compiled, found in evidence()]
-    tail = "\nNo reading exists of all other kinds of layer; they are refused in any case.\n"
-    return HEAD + "".join(rows) + tail
+    tail = textwrap.fill(
+        f"All other kinds of layer have Moka's own form only: {_listed(kind for kind in kinds() if kind not in LAYERS)}.", 140
+    )
+    return HEAD + "".join(rows) + f"\n{tail}\n"
+
+
+def kinds() -> list[str]:
+    """All kinds of layer that the format has."""
+    layer = schema.message_module("NeuralNetwork_pb2").NeuralNetworkLayer.DESCRIPTOR
+    return [field.name for field in layer.oneofs_by_name["layer"].fields]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names, key=str.lower))
 
 
 if __name__ == "__main__":

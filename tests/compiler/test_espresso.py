@@ -384,7 +384,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "half-precision inner product": (half, "layer 'first' (innerProduct): weights: half-precision weights"),
     "quantized weights": (quantized, "layer 'conv' (convolution): weights: quantized"),
     "pooling of the same size": (pooling(padding_type="SAME"), "layer 'pool' (pooling): same padding"),
-    "normalization alone": (lambda net: batchnorm(net, "x", "y"), "layer 'bn' (batchnorm): this kind of layer"),
+    "normalization alone": (lambda net: batchnorm(net, "x", "y"), "layer 'bn' (batchnorm): statistics of its own"),
     "upsampling": (lambda net: net.add_upsample("up", 2, 2, "x", "y"), "layer 'up' (upsample): this kind of layer"),
     "reshape to three sizes": (lambda net: pipe(net, step("add_reshape", target_shape=[12, 4, 5], mode=0)), "targetShape of 3 sizes"),
     "slice of rows": (lambda net: net.add_slice("s", "x", "y", axis="height", start_index=1, end_index=3), "axis"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from moka.compiler.espresso.numbers import number
 from moka.compiler.espresso.registry import LISTED, Attributes, LayerContext, layer
+from moka.compiler.espresso.weights import constant, form
 
 __all__ = ["activation", "erf", "gelu", "softmax", "softmax_nd"]
 
@@ -39,11 +40,22 @@ _GELU_MODES = {0: 19, 1: 21, 2: 22}
 def activation(net: LayerContext, params: Any) -> Attributes:
     """Parameters that are 1 are left out."""
     kind = params.WhichOneof("NonlinearityType")
+    if kind == "PReLU":
+        return _slopes(net, params.PReLU)
     if kind not in _MODES:
         raise net.no_form(kind or "no function")
     mode, names = _MODES[kind]
     values = {name: number(getattr(getattr(params, kind), name)) for name in names}
     return {"mode": mode, **{name: value for name, value in values.items() if value != 1}}
+
+
+def _slopes(net: LayerContext, params: Any) -> Attributes:
+    """A leaky rectifier with a slope for each channel; the list says that the slopes are a weight, not under which name."""
+    net.guess("PReLU")
+    channels = net.input_shape()[-3:][0]
+    if form(params.alpha, f"{net.node}: alpha") != "f32" or len(params.alpha.floatValue) != channels:
+        raise net.no_form("PReLU of one slope, or with slopes that are not float32")
+    return {"mode": 2, "weights": {"alpha": net.add_blob(constant(params.alpha, (channels,), f"{net.node}: alpha"))}}
 
 
 @layer("gelu", to="activation", seen=LISTED)

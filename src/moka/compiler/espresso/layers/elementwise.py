@@ -35,7 +35,14 @@ def _operation(code: int, alpha: float = 1, beta: float = 0) -> Attributes:
     return {"operation": code, "alpha": number(alpha), "beta": number(beta), "fused_relu": 0}
 
 
-@layer("add", "multiply", to="elementwise", verified=1, seen="4 compiled networks")
+@layer(
+    "add",
+    "multiply",
+    to="elementwise",
+    verified=1,
+    seen="4 compiled networks",
+    scope="two blobs, and a constant that is multiplied; one that is added is taken to be written alike",
+)
 def binary(net: LayerContext, params: Any) -> Attributes:
     """A constant is the second operand of a layer with one input."""
     net.guess_unless(len(net.node.inputs) <= 2, "more than two inputs")
