@@ -15,9 +15,11 @@ from moka.engines.onnx.graph import Graph, Operand, Target, Unlowerable, Weights
 from moka.engines.onnx.registry import UNLOWERED, Lowering, find
 from moka.engines.torch_engine import TorchEngine
 from moka.errors import MokaError
-from moka.ir.program import Argument, Block, Constant, Operation, Value
+from moka.ir.copying import copied
+from moka.ir.program import Argument, Block, Constant, Function, Operation, Value
 from moka.ir.types import StateType, TensorType, Type
 from moka.ops.table import Kind, OperationRecord, Parameter, lookup
+from moka.passes.pipelines import simplify
 
 __all__ = ["Lowered", "Port", "lower", "reasons"]
 
@@ -58,7 +60,9 @@ def lower(segment: Segment, target: Target) -> Lowered:
     Raises:
         Unlowerable: an operation has no form in ONNX; the message names it and says why.
     """
-    return _Lowerer(segment.opset, target).segment(segment)
+    function = copied(Function("segment", list(segment.inputs), segment.opset, Block([], list(segment.operations), list(segment.outputs))))
+    simplify(function)
+    return _Lowerer(segment.opset, target).segment(segment, Segment.of(function))
 
 
 def reasons(operation: Operation, opset: str, target: Target) -> tuple[str, ...]:
@@ -88,12 +92,13 @@ class _Lowerer:
         self.uses: dict[Value, set[str]] = {}
         """Where each value goes, as ``linear.weight``."""
 
-    def segment(self, segment: Segment) -> Lowered:
+    def segment(self, stated: Segment, segment: Segment) -> Lowered:
+        """Lowers a segment in its simpler form."""
         inputs = [Port(value, self._enter(value)) for value in segment.inputs if not isinstance(value.type, StateType)]
         states = [Port(value, self._enter(value)) for value in segment.inputs if isinstance(value.type, StateType)]
         self.uses = _uses(segment)
         self._operations(segment.operations, self.graph)
-        outputs = [Port(value, self._output(value)) for value in segment.outputs]
+        outputs = [Port(value, self._output(result)) for value, result in zip(stated.outputs, segment.outputs, strict=True)]
         written = [Port(port.value, self._named(self.graph.states[port.value], f"{port.value.name}_out")) for port in states]
         graph = self.graph.message("moka", [port.operand for port in (*inputs, *states)], [port.operand for port in (*outputs, *written)])
         versions = {"": self.target.opset, "com.microsoft": 1}
@@ -101,7 +106,7 @@ class _Lowerer:
         imports = [helper.make_opsetid(domain, version) for domain, version in versions.items() if domain in used or not domain]
         model = helper.make_model(graph, producer_name="moka", opset_imports=imports, ir_version=_IR_VERSION)
         pairs = tuple(zip(states, written, strict=True))
-        return Lowered(model, _drop_unused(model.graph, self.graph.weights), tuple(inputs), tuple(outputs), pairs, segment)
+        return Lowered(model, _drop_unused(model.graph, self.graph.weights), tuple(inputs), tuple(outputs), pairs, stated)
 
     def alone(self, operation: Operation) -> None:
         """Lowers one operation, with whatever it takes as inputs of the graph; the results are thrown away."""
