@@ -75,7 +75,9 @@ def whisper_decoder() -> Made:
 
 def wav2vec2() -> Made:
     channels = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
-    return audio.Wav2Vec2(tf.Wav2Vec2ForCTC(tf.Wav2Vec2Config(vocab_size=20, **channels, **narrow()))), [{"input_values": torch.randn(1, 4000)}]
+    return audio.Wav2Vec2(tf.Wav2Vec2ForCTC(tf.Wav2Vec2Config(vocab_size=20, **channels, **narrow()))), [
+        {"input_values": torch.randn(1, 4000)}
+    ]
 
 
 MAKERS = {

@@ -36,7 +36,7 @@ from moka.pytorch.delegated import DelegatedModule
 from moka.pytorch.program import Program
 from moka.pytorch.remainder import call_segments, read_remainder, write_remainder
 from moka.pytorch.report import DelegationReport
-from moka.pytorch.segments import COMPILED, PACKAGE, Ports, load_segment
+from moka.pytorch.segments import COMPILED, PACKAGE, load_segment
 
 __all__ = ["VERSION", "load", "save"]
 
@@ -70,7 +70,8 @@ def save(module: DelegatedModule, path: str | os.PathLike[str], *, compiled: boo
             segment.copy_to(root / _SEGMENTS / name, compiled=compiled)
         files = {file.relative_to(root).as_posix(): file for file in sorted(root.rglob("*")) if file.is_file()}
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(_METADATA, json.dumps(_metadata(module, files), indent=1))
+            about = _metadata(module, files) | {"folders": _empty_folders(root)}
+            archive.writestr(_METADATA, json.dumps(about, indent=1))
             for name, file in files.items():
                 archive.write(file, name)
 
@@ -110,7 +111,7 @@ def _loaded(folder: Path, metadata: Mapping[str, Any], options: Mapping[str, Any
         package = next((place / kind for kind in (PACKAGE, COMPILED) if (place / kind).exists()), None)
         if package is None:
             raise FormatError(f"{path}: {_SEGMENTS}/{name}", f"expected {PACKAGE} or {COMPILED}")
-        program.module.add_submodule(name, load_segment(partial(Path, package), Ports.read(place), config, torch.device("cpu")))
+        program.module.add_submodule(name, load_segment(package, config, torch.device("cpu"), package=partial(Path, package)))
     call_segments(program.module, f"{path}: {_PROGRAM}")
     report = DelegationReport.from_json((folder / _REPORT).read_bytes())
     return DelegatedModule(program, Calling.of(exported), config, report)
@@ -130,6 +131,11 @@ def _metadata(module: DelegatedModule, files: Mapping[str, Path]) -> dict[str, A
     }
 
 
+def _empty_folders(root: Path) -> list[str]:
+    """Folders without files, such as that of a package's weights where it has none; zip files hold none of themselves."""
+    return [folder.relative_to(root).as_posix() for folder in sorted(root.rglob("*")) if folder.is_dir() and not any(folder.iterdir())]
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -143,6 +149,8 @@ def _unpack(path: Path, folder: Path) -> dict[str, Any]:
             _check_members(archive, metadata["files"], path)
             for name, stated in metadata["files"].items():
                 _extract(archive, name, stated, folder, path)
+            for name in metadata["folders"]:
+                (folder / name).mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
         raise FormatError(path, "no such file") from error
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
@@ -153,7 +161,7 @@ def _unpack(path: Path, folder: Path) -> dict[str, Any]:
 def _read_metadata(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     where = f"{path}: {_METADATA}"
     if _METADATA not in archive.namelist():
-        raise FormatError(path, f"has no {_METADATA}; expected a file that moka.pytorch.save wrote")
+        raise FormatError(path, f"has no {_METADATA}: it is truncated, or no archive of moka.pytorch.save; copy or save it again")
     if archive.getinfo(_METADATA).file_size > _LARGEST:
         raise FormatError(where, f"has more than {_LARGEST} bytes")
     try:
@@ -165,6 +173,8 @@ def _read_metadata(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
             advice = f"update moka, or save it again with {moka.__version__}"
             raise FormatError(path, f"was written by a newer Moka: its version is {version}, this one reads up to {VERSION}; {advice}")
         {str(name): (int(stated["size"]), str(stated["sha256"])) for name, stated in metadata["files"].items()}
+        if problem := next(filter(None, map(relative_path_problem, map(str, metadata["folders"]))), None):
+            raise FormatError(where, f"folders: {problem}")
         if any(not str(name).removeprefix("segment_").isdigit() for name in metadata["segments"]):
             raise FormatError(where, "segments: expected names like segment_0")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -102,8 +102,9 @@ class _CompiledGraph:
         constants = {places[index].name: tensor.detach() for index, tensor, _ in self._weights}
         results = tuple((OutputKind.USER_OUTPUT, None) for _ in outputs_of(graph))
         program = Program(GraphModule(self._graph, graph), constants, results=results)
+        examples = {node.name: given[index] for index, node in enumerate(places) if node.name not in constants}
         order = {node.name: index for index, node in enumerate(places)}
-        _reports.append(build(program, self._config).report)
+        _reports.append(build(program, self._config, examples).report)
         names = [node.name for node in program.module.graph.find_nodes(op="placeholder")]
         held = {name: program.constants[name] for name in names if name in program.constants}
         self._taken = [order[name] for name in names if name not in held]

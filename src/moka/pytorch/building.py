@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache as once
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +16,15 @@ from torch.fx.passes.tools_common import stable_topological_sort
 from moka.cache import Cache, Key
 from moka.errors import UnsupportedError
 from moka.pytorch.config import DelegateConfig
-from moka.pytorch.frontend import Features, Piece, Refusal, RefusedError, attempt, write_package
-from moka.pytorch.partitioner import divide, narrow, refuse_statically
+from moka.pytorch.division import divided
+from moka.pytorch.frontend import Features, Piece, Refusal, RefusedError, write_package
+from moka.pytorch.identity import digest, graph_text, versions
+from moka.pytorch.partitioner import culprits, divide, narrow
 from moka.pytorch.pieces import Cut, cut
 from moka.pytorch.program import Program, outputs_of, prepare
 from moka.pytorch.report import DelegationReport, report_of
 from moka.pytorch.segments import PACKAGE, Port, Ports, Segment, load_segment
+from moka.pytorch.verification import agree, difference, record
 
 __all__ = ["Built", "build", "package_of"]
 
@@ -43,36 +42,79 @@ class Built:
     report: DelegationReport
 
 
-def build(program: Program, config: DelegateConfig) -> Built:
+def build(program: Program, config: DelegateConfig, examples: Mapping[str, Any] | None = None) -> Built:
     """Divides a program, converts its parts and puts them in place.
+
+    Args:
+        examples: values of the program's inputs, by placeholder, for which the parts must give what PyTorch gives.
 
     Raises:
         UnsupportedError: the whole program was to become one model, and can't.
     """
     prepare(program)
-    reasons = _reasons(program, config)
+    reasons = divided(program, config)
+    device = _device(program)
     while True:
         partitions = divide(program, reasons, config)
         _require_whole(partitions, reasons, config)
         cuts = [cut(program, nodes, config) for nodes in partitions]
         try:
             folders = [package_of(item.piece, config) for item in cuts]
-            break
         except RefusedError:
-            narrow(program, reasons, lambda piece: _full_attempt(piece, config), config)
+            narrow(program, reasons, partial(_conversion, config=config), config)
+            continue
+        segments = [_segment(item.piece, folder, config, device) for item, folder in zip(cuts, folders, strict=True)]
+        wrong = agree(program, cuts, segments, folders, config, examples) if examples is not None and config.verify else []
+        if not wrong:
+            break
+        _blame(program, [partitions[index] for index in wrong], reasons, config, examples or {})
     numbers = {node.name: index for index, nodes in enumerate(partitions) for node in nodes}
     report = report_of(program, numbers, reasons)
+    _place(program, partitions, cuts, segments)
+    return Built(cuts, report)
+
+
+def _blame(
+    program: Program, partitions: Sequence[Sequence[Node]], reasons: dict[str, str], config: DelegateConfig, examples: Mapping[str, Any]
+) -> None:
+    """Adds the nodes to the reasons for which Core ML gives something else than PyTorch, found by halving."""
+    values = record(program, {node.name for node in program.module.graph.nodes}, examples)
+
+    def check(piece: Piece) -> Refusal | None:
+        try:
+            folder = package_of(piece, config)
+        except RefusedError as error:
+            return error.refusal
+        return difference(piece, _segment(piece, folder, config, torch.device("cpu")), values, config)
+
+    for nodes in partitions:
+        reasons.update(culprits(program, nodes, check, config))
+
+
+def _place(program: Program, partitions: Sequence[Sequence[Node]], cuts: Sequence[Cut], segments: Sequence[Segment]) -> None:
+    """Puts calls of the segments in the place of the partitions."""
     program.drop_writes({target for item in cuts for target in item.piece.writes})
     moved: dict[Node, Node] = {}
-    for index, (nodes, item, folder) in enumerate(zip(partitions, cuts, folders, strict=True)):
-        segment = load_segment(partial(_package, item.piece, config), Ports.read(folder), config, _device(program), _original(item.piece))
-        segment.write_states([tensor for _, tensor in item.piece.states.values()])
+    for index, (nodes, item, segment) in enumerate(zip(partitions, cuts, segments, strict=True)):
         _replace(program.module, f"segment_{index}", segment, nodes, item, moved)
     stable_topological_sort(program.module)
     program.module.graph.eliminate_dead_code()
     program.module.graph.lint()
     program.module.recompile()
-    return Built(cuts, report)
+
+
+def _segment(piece: Piece, folder: Path, config: DelegateConfig, device: torch.device) -> Segment:
+    package = partial(_package, piece, config)
+    return load_segment(folder / PACKAGE, config, device, original=_original(piece), package=package)
+
+
+def _conversion(piece: Piece, config: DelegateConfig) -> Refusal | None:
+    """Whether a piece converts to the end, kept in the cache if it does."""
+    try:
+        package_of(piece, config)
+    except RefusedError as error:
+        return error.refusal
+    return None
 
 
 def package_of(piece: Piece, config: DelegateConfig) -> Path:
@@ -81,7 +123,8 @@ def package_of(piece: Piece, config: DelegateConfig) -> Path:
     Raises:
         RefusedError: the piece does not convert.
     """
-    parts = {"graph": _text(piece.module), "constants": _digests(piece), "config": config.conversion, "versions": _versions()}
+    parts = {"graph": graph_text(piece.module), "config": config.conversion, "versions": versions()}
+    parts["constants"] = {name: digest(tensor) for name, tensor in piece.tensors.items()}
     parts["ranges"] = {str(symbol): str(bounds) for symbol, bounds in piece.ranges.items()}
 
     def make(folder: Path) -> None:
@@ -93,33 +136,6 @@ def package_of(piece: Piece, config: DelegateConfig) -> Path:
 
 def _package(piece: Piece, config: DelegateConfig) -> Path:
     return package_of(piece, config) / PACKAGE
-
-
-def _reasons(program: Program, config: DelegateConfig) -> dict[str, str]:
-    """Why nodes stay in PyTorch, from the cache where the same program was divided before."""
-    parts = {
-        "graph": _text(program.module),
-        "constants": sorted(program.constants),
-        "buffers": sorted(program.buffers),
-        "config": config.conversion | {"keep_out": [str(item) for item in config.keep_out]},
-        "versions": _versions(),
-    }
-
-    def make(folder: Path) -> None:
-        reasons = refuse_statically(program, config)
-        narrow(program, reasons, lambda piece: attempt(piece, config), config)
-        (folder / "reasons.json").write_text(json.dumps(reasons), encoding="utf-8")
-
-    folder = Cache().get(Key("division", "a PyTorch program", parts), make)
-    return dict(json.loads((folder / "reasons.json").read_text(encoding="utf-8")))
-
-
-def _full_attempt(piece: Piece, config: DelegateConfig) -> Refusal | None:
-    try:
-        package_of(piece, config)
-    except RefusedError as error:
-        return error.refusal
-    return None
 
 
 def _require_whole(partitions: Sequence[Sequence[Node]], reasons: dict[str, str], config: DelegateConfig) -> None:
@@ -170,39 +186,10 @@ def _ports(piece: Piece, features: Features) -> Ports:
     placeholders = [node for node in piece.module.graph.find_nodes(op="placeholder") if node.name not in skipped]
     given = outputs_of(piece.module.graph)[len(piece.writes) :]
     inputs = tuple(_port(name, node) for name, node in zip(features.inputs, placeholders, strict=True))
-    return Ports(inputs, tuple(_port(name, node) for name, node in zip(features.outputs, given, strict=True)), tuple(features.states))
+    outputs = tuple(_port(name, node) for name, node in zip(features.outputs, given, strict=True))
+    return Ports(inputs, outputs, tuple(features.states), tuple(target for target, _ in piece.states.values()))
 
 
 def _port(name: str, node: Node) -> Port:
     value = node.meta["val"]
     return Port(name, str(value.dtype).removeprefix("torch."), value.dim() == 0, node.meta.get("number", False))
-
-
-def _text(module: GraphModule) -> list[str]:
-    """A graph in words: all that a conversion depends on."""
-    return [f"{node.op} {node.name} {node.target} {node.args} {node.kwargs} {_type(node.meta.get('val'))}" for node in module.graph.nodes]
-
-
-def _type(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"{value.dtype} {list(value.shape)}"
-    return f"[{', '.join(map(_type, value))}]" if isinstance(value, (list, tuple)) else f"{type(value).__name__} {value}"
-
-
-def _digests(piece: Piece) -> dict[str, str]:
-    tensors = {**piece.constants, **{name: tensor for name, (_, tensor) in piece.states.items()}}
-    return {name: _digest(tensor) for name, tensor in tensors.items()}
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else torch.empty(0, dtype=torch.uint8)
-    return hashlib.sha256(data.numpy().data).hexdigest()
-
-
-@once
-def _versions() -> dict[str, str]:
-    """What else decides how a piece converts: the packages that do it, and the code of this room."""
-    code = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        code.update(file.read_bytes())
-    return {"coremltools": version("coremltools"), "torch": torch.__version__, "moka": code.hexdigest()[:16]}

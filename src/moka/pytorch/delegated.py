@@ -38,8 +38,17 @@ def delegate(exported_program: ExportedProgram, config: DelegateConfig | None = 
     config = config or DelegateConfig()
     exported = exported_program.run_decompositions({})
     program = Program.of(exported)
-    built = build(program, config)
-    return DelegatedModule(program, Calling.of(exported), config, built.report)
+    calling = Calling.of(exported)
+    built = build(program, config, _examples(exported, program, calling))
+    return DelegatedModule(program, calling, config, built.report)
+
+
+def _examples(exported: ExportedProgram, program: Program, calling: Calling) -> dict[str, Any] | None:
+    """The inputs that the program was exported with, by placeholder; None where they are not known."""
+    if exported.example_inputs is None:
+        return None
+    args, kwargs = exported.example_inputs
+    return dict(zip(program.inputs, calling.flatten(tuple(args), dict(kwargs)), strict=True))
 
 
 class DelegatedModule(torch.nn.Module):
@@ -60,11 +69,12 @@ class DelegatedModule(torch.nn.Module):
         inputs = {name: index for index, name in enumerate(program.inputs)}
         self._input_index = dict(inputs)
         self.targets: list[str | None] = []
+        stateful = {target for segment in self.segments.values() for target in segment.ports.buffers}
         for node in module.graph.find_nodes(op="placeholder"):
             if node.name in inputs:
                 self._values.append(inputs[node.name])
                 self.targets.append(None)
-            elif node.users:
+            elif node.users or program.targets.get(node.name) in stateful:
                 target = program.targets.get(node.name, node.name)
                 tensor = program.constants[node.name] if node.name in program.constants else program.buffers[node.name][1].clone()
                 self._values.append(self._hold(target, tensor))
@@ -72,6 +82,9 @@ class DelegatedModule(torch.nn.Module):
             else:
                 module.graph.erase_node(node)
         module.recompile()
+        self._write_states()
+        self.register_state_dict_pre_hook(lambda *_: self.read_states())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(lambda *_: self._write_states())  # type: ignore[no-untyped-call]
         super().train(False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -110,6 +123,17 @@ class DelegatedModule(torch.nn.Module):
         for place, value in writes:
             place.copy_(value)
         return results
+
+    def _write_states(self) -> None:
+        """Gives the Core ML states the content of the buffers that they are."""
+        for segment in self.segments.values():
+            segment.write_states([self.get_buffer(target) for target in segment.ports.buffers])
+
+    def read_states(self) -> None:
+        """Gives the buffers the content of the Core ML states that they are."""
+        for segment in self.segments.values():
+            for target, value in zip(segment.ports.buffers, segment.read_states(), strict=True):
+                self.get_buffer(target).copy_(value)
 
     def _hold(self, target: str, tensor: torch.Tensor) -> tuple[torch.nn.Module, str]:
         """Keeps a tensor as a buffer under the name that it had in the original module."""

@@ -32,7 +32,10 @@ from torch.export.graph_signature import (
 from moka.pytorch.config import DelegateConfig
 from moka.pytorch.program import outputs_of
 
-__all__ = ["Features", "Piece", "Refusal", "RefusedError", "attempt", "coremltools", "quiet", "write_package"]
+__all__ = ["REFUSED", "Features", "Piece", "Refusal", "RefusedError", "attempt", "coremltools", "quiet", "write_package"]
+
+REFUSED = "coremltools: "
+"""How the reasons begin that coremltools gives."""
 
 _lock = threading.RLock()
 
@@ -54,6 +57,11 @@ class Piece:
     ranges: Mapping[Any, Any] = field(default_factory=dict)
     states: Mapping[str, tuple[str, torch.Tensor]] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Constants and the content of states, by placeholder."""
+        return {**self.constants, **{name: tensor for name, (_, tensor) in self.states.items()}}
 
     def exported(self) -> ExportedProgram:
         """The piece as an exported program."""
@@ -210,7 +218,7 @@ def _inputs(exported: ExportedProgram, config: DelegateConfig) -> list[Any] | No
 
 def _refusal(error: Exception) -> Refusal:
     text = " ".join(str(error).split()) or "no reason given"
-    return Refusal(_failed_node(error.__traceback__), f"coremltools: {type(error).__name__}: {text}")
+    return Refusal(_failed_node(error.__traceback__), f"{REFUSED}{type(error).__name__}: {text}")
 
 
 def _failed_node(traceback: TracebackType | None) -> str | None:

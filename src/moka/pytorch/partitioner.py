@@ -22,7 +22,7 @@ from moka.pytorch.frontend import Piece, Refusal
 from moka.pytorch.pieces import piece_of
 from moka.pytorch.program import Program, is_random, is_size, takes_one_of_several
 
-__all__ = ["Check", "divide", "levels", "narrow", "refuse_statically"]
+__all__ = ["Check", "culprits", "divide", "levels", "narrow", "refuse_statically"]
 
 Check: TypeAlias = Callable[[Piece], Refusal | None]
 
@@ -54,6 +54,16 @@ def narrow(program: Program, reasons: dict[str, str], check: Check, config: Dele
         else:
             reasons.update(_culprits(program, _units(nodes), refusal, check, config))
         _couple(program, reasons)
+
+
+def culprits(program: Program, nodes: Sequence[Node], check: Check, config: DelegateConfig) -> dict[str, str]:
+    """Why nodes fail a check that they fail together, by name; calls with several results go with what takes them apart."""
+    refusal = check(piece_of(program, nodes, config))
+    if refusal is None:
+        return {}
+    found = _culprits(program, _units(nodes), refusal, check, config)
+    _couple(program, found)
+    return found
 
 
 def _culprits(program: Program, units: list[list[Node]], refusal: Refusal, check: Check, config: DelegateConfig) -> dict[str, str]:

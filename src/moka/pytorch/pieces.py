@@ -63,12 +63,14 @@ def cut(program: Program, nodes: Sequence[Node], config: DelegateConfig) -> Cut:
 
 
 def whole_state(program: Program, chosen: set[Node]) -> dict[str, str]:
-    """The changed buffers, by placeholder, that only the chosen nodes read and write."""
+    """The changed buffers, by placeholder, that can be Core ML states: of floating-point numbers, and only the chosen nodes use them."""
     writers = {target: node for node, target in program.writes}
     found = {}
     for placeholder in program.module.graph.find_nodes(op="placeholder"):
-        target = program.buffers.get(placeholder.name, ("", None))[0]
-        if target and writers.get(target) in chosen and all(user in chosen for user in placeholder.users):
+        target, content = program.buffers.get(placeholder.name, ("", None))
+        if content is None or not content.is_floating_point() or content.dim() == 0:
+            continue
+        if writers.get(target) in chosen and all(user in chosen for user in placeholder.users):
             found[placeholder.name] = target
     return found
 

@@ -64,6 +64,7 @@ _NUMERIC = re.compile(
 
 def write_remainder(module: DelegatedModule, path: Path) -> None:
     """Writes what PyTorch runs of a delegated program."""
+    module.read_states()
     graph = torch.fx.Graph()
     graph.output(graph.graph_copy(module.graph_module.graph, {}))
     for node in graph.nodes:

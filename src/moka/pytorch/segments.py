@@ -51,11 +51,17 @@ class Port:
 
 @dataclass(frozen=True)
 class Ports:
-    """What a segment takes and gives, in the order of its arguments and results; ``states`` names its buffers."""
+    """What a segment takes and gives, in the order of its arguments and results.
+
+    Attributes:
+        states: its states' names in Core ML.
+        buffers: the names that the same states have in the PyTorch module.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     states: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         (folder / PORTS).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
@@ -70,7 +76,7 @@ class Ports:
                 [Port(str(p["feature"]), str(p["dtype"]), bool(p["scalar"]), bool(p["number"])) for p in found[kind]]
                 for kind in ("inputs", "outputs")
             ]
-            return cls(tuple(ports[0]), tuple(ports[1]), tuple(map(str, found["states"])))
+            return cls(tuple(ports[0]), tuple(ports[1]), tuple(map(str, found["states"])), tuple(map(str, found["buffers"])))
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(path, f"is damaged: {type(error).__name__}: {error}") from error
 
@@ -123,12 +129,14 @@ class Segment(torch.nn.Module):
 
     def write_states(self, values: Sequence[torch.Tensor]) -> None:
         """Replaces the states' content, in the order of the ports."""
-        for name, value in zip(self.ports.states, values, strict=True):
+        for name, value in zip(self.ports.states, values, strict=True) if self.ports.buffers else ():
             self.state.write_state(name, value)
 
     def read_states(self) -> list[torch.Tensor]:
         """Copies of the states' content, in the order of the ports."""
-        return [torch.from_numpy(np.array(self.state.read_state(name))) for name in self.ports.states]
+        return [
+            torch.from_numpy(np.array(self.state.read_state(name))) for name, _ in zip(self.ports.states, self.ports.buffers, strict=False)
+        ]
 
     def _tensor(self, array: Any, dtype: torch.dtype, scalar: bool) -> torch.Tensor:
         tensor = torch.from_numpy(array)
@@ -152,11 +160,9 @@ class Segment(torch.nn.Module):
         return f"{', '.join(port.feature for port in self.ports.inputs)} -> {', '.join(port.feature for port in self.ports.outputs)}"
 
 
-def load_segment(
-    package: Callable[[], Path], ports: Ports, config: DelegateConfig, device: torch.device, original: Callable[..., Any] | None = None
-) -> Segment:
-    """Loads a model as a segment: with Moka, on macOS with Core ML itself."""
-    return Segment(_model(package(), config), ports, device, original, package)
+def load_segment(path: Path, config: DelegateConfig, device: torch.device, **options: Any) -> Segment:
+    """Loads a model, with its ports beside it, as a segment: with Moka, on macOS with Core ML itself."""
+    return Segment(_model(path, config), Ports.read(path.parent), device, **options)
 
 
 def _model(package: Path, config: DelegateConfig) -> Any:

@@ -1,0 +1,190 @@
+"""Archives: what was saved is what is loaded, without the model's code, and a damaged or hostile file is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.export import Dim
+
+import moka
+from moka.pytorch import DelegateConfig, delegate
+from tests.pytorch.programs import Counting, Middle, assert_same, exported
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program in three parts with flexible sizes."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("archive") / "middle.moka"
+    program = exported(Middle(), torch.rand(2, 3, 8, 8), dynamic_shapes=({0: Dim("batch", min=1, max=16)},))
+    moka.pytorch.save(delegate(program), path)
+    return path
+
+
+def changed(archive: Path, target: Path, change: Callable[[str, bytes], bytes | None], extra: dict[str, bytes] | None = None) -> Path:
+    """A copy of an archive with members changed, left out, or added, whose metadata fits to what it then holds."""
+    import hashlib
+
+    with zipfile.ZipFile(archive) as source:
+        members = {name: source.read(name) for name in source.namelist()}
+    metadata = json.loads(members.pop("metadata.json"))
+    made = {name: new for name, data in members.items() if (new := change(name, data)) is not None} | (extra or {})
+    metadata["files"] = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in made.items()}
+    with zipfile.ZipFile(target, "w") as copy:
+        copy.writestr("metadata.json", change("metadata.json", json.dumps(metadata).encode()) or b"")
+        for name, data in made.items():
+            copy.writestr(name, data)
+    return target
+
+
+def program_changed(data: bytes, change: Callable[[str, bytes], bytes], folder: Path) -> bytes:
+    """A ``.pt2`` with members changed."""
+    (folder / "in.pt2").write_bytes(data)
+    with zipfile.ZipFile(folder / "in.pt2") as source, zipfile.ZipFile(folder / "out.pt2", "w") as copy:
+        for name in source.namelist():
+            copy.writestr(name, change(name, source.read(name)))
+    return (folder / "out.pt2").read_bytes()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_loaded_programs_give_the_same(compiled: bool, archive: Path, tmp_path: Path) -> None:
+    model = moka.pytorch.load(archive)
+    if compiled:
+        moka.pytorch.save(model, tmp_path / "compiled.moka", compiled=True)
+        with zipfile.ZipFile(tmp_path / "compiled.moka") as members:
+            assert any("model.mlmodelc/" in name for name in members.namelist())
+        model = moka.pytorch.load(tmp_path / "compiled.moka")
+    torch.manual_seed(0)
+    original = Middle().eval()
+    for batch in (1, 2, 9):
+        x = torch.rand(batch, 3, 8, 8)
+        assert_same(model(x), original(x))
+    assert model.report().partitions == 2
+
+
+def test_another_process_needs_neither_the_code_nor_coremltools(archive: Path) -> None:
+    code = (
+        "import sys, torch, moka; m = moka.pytorch.load(sys.argv[1]); y = m(torch.zeros(2, 3, 8, 8));"
+        "print(tuple(y.shape), 'coremltools' in sys.modules, 'tests' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(archive)], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "(2, 5) False False"
+
+
+@pytest.mark.parametrize("states", [False, True])
+def test_buffers_are_saved_as_they_are(states: bool, tmp_path: Path) -> None:
+    model, x = Counting(), torch.ones(3, 4)
+    with torch.no_grad():
+        model.scale.weight.copy_(torch.eye(4))
+        model.scale.bias.zero_()
+    module = delegate(exported(model, x), DelegateConfig(states=states))
+    assert_same(module(x), model(x))
+    moka.pytorch.save(module, tmp_path / "counting.moka")
+    loaded = moka.pytorch.load(tmp_path / "counting.moka")
+    assert_same(loaded(x), model(x))
+    assert_same(loaded.state_dict()["total"], model.total)
+
+
+def test_numbers_and_structures_are_saved(tmp_path: Path) -> None:
+    def shares(pair: tuple[torch.Tensor, torch.Tensor], count: int) -> dict[str, Any]:
+        return {"sum": pair[0] + pair[1] * count, "parts": list(pair[0].split(2)), "count": count}
+
+    args = ((torch.rand(4, 2), torch.rand(4, 2)), 3)
+    moka.pytorch.save(delegate(exported(shares, *args)), tmp_path / "shares.moka")
+    assert_same(moka.pytorch.load(tmp_path / "shares.moka", engine="torch")(*args), shares(*args))
+
+
+def test_truncated_archives_are_refused(archive: Path, tmp_path: Path) -> None:
+    data = archive.read_bytes()
+    for share in (0.0, 0.1, 0.5, 0.99):
+        (tmp_path / "cut.moka").write_bytes(data[: int(share * len(data))])
+        with pytest.raises(moka.FormatError, match=r"truncated.*copy or save it again"):
+            moka.pytorch.load(tmp_path / "cut.moka")
+    with pytest.raises(moka.FormatError, match="no such file"):
+        moka.pytorch.load(tmp_path / "missing.moka")
+
+
+def test_a_changed_byte_is_noticed(archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(archive) as source:
+        info = next(item for item in source.infolist() if item.filename.endswith("weight.bin"))
+        start = info.header_offset + 30 + len(info.filename.encode())
+    data = bytearray(archive.read_bytes())
+    data[start + info.file_size // 2] ^= 1
+    (tmp_path / "flipped.moka").write_bytes(data)
+    with pytest.raises(moka.FormatError, match="damaged"):
+        moka.pytorch.load(tmp_path / "flipped.moka")
+
+
+def metadata(**values: Any) -> Callable[[str, bytes], bytes]:
+    return lambda name, data: json.dumps({**json.loads(data), **values}).encode() if name == "metadata.json" else data
+
+
+@pytest.mark.parametrize(
+    ("change", "extra", "message"),
+    [
+        (metadata(version=2), {}, r"newer Moka: its version is 2, this one reads up to 1; update moka"),
+        (metadata(format="zip"), {}, "format is 'zip'"),
+        (metadata(config={}), {}, "config"),
+        (metadata(segments=["../x"]), {}, "names like segment_0"),
+        (metadata(folders=["/tmp/x"]), {}, "folders: '/tmp/x' is absolute"),
+        (metadata(files={}), {}, "not those that metadata.json names"),
+        (lambda name, data: data, {"../evil": b"x"}, r"has a '\.\.' in it"),
+        (lambda name, data: data, {"/evil": b"x"}, "is absolute"),
+        (lambda name, data: None if name.endswith("ports.json") else data, {}, "ports.json"),
+        (lambda name, data: b"{" if name.endswith("ports.json") else data, {}, "is damaged"),
+        (lambda name, data: b"[]" if name == "report.json" else data, {}, "report"),
+        (lambda name, data: b"no zip" if name == "program.pt2" else data, {}, "program.pt2: is damaged"),
+    ],
+)
+def test_hostile_archives_are_refused(
+    change: Callable[[str, bytes], bytes | None], extra: dict[str, bytes], message: str, archive: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(moka.FormatError, match=message):
+        moka.pytorch.load(changed(archive, tmp_path / "hostile.moka", change, extra))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b'"torch.ops.aten.special_bessel_j0.default"', b'"torch.os.system"', "calls 'torch.os.system'"),
+        (b'"torch.ops.aten.special_bessel_j0.default"', b'"_operator.methodcaller"', "calls '_operator.methodcaller'"),
+        (b'positive=True, integer=True)"', b"positive=True, integer=True) + __import__('os').getpid()\"", "has the formula"),
+        (b'"guards_code": []', b'"guards_code": ["print(1)"]', "guards, which are code"),
+        (b'"use_pickle": false', b'"use_pickle": true', "pickled tensor"),
+    ],
+)
+def test_programs_that_hide_code_are_refused(old: bytes, new: bytes, message: str, archive: Path, tmp_path: Path) -> None:
+    hits = []
+
+    def replace(name: str, data: bytes) -> bytes:
+        hits.extend([name] * data.count(old))
+        return data.replace(old, new)
+
+    def change(name: str, data: bytes) -> bytes:
+        return program_changed(data, replace, tmp_path) if name == "program.pt2" else data
+
+    source = archive
+    if old == b'"use_pickle": false':
+        source = tmp_path / "held.moka"
+        moka.pytorch.save(delegate(exported(Counting(), torch.rand(3, 4))), source)
+    hostile = changed(source, tmp_path / "hostile.moka", change)
+    assert hits
+    with pytest.raises(moka.FormatError, match=message):
+        moka.pytorch.load(hostile)
+
+
+def test_pickles_are_refused(archive: Path, tmp_path: Path) -> None:
+    def sample(name: str, data: bytes) -> bytes:
+        return b"\x80\x04." if name.endswith("sample_inputs/model.pt") else data
+
+    hostile = changed(archive, tmp_path / "hostile.moka", lambda n, d: program_changed(d, sample, tmp_path) if n == "program.pt2" else d)
+    with pytest.raises(moka.FormatError, match="may be code"):
+        moka.pytorch.load(hostile)
