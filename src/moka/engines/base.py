@@ -43,7 +43,8 @@ class Executable(Protocol):
             state: what `new_state` gave; changed by the run. Needed only where the segment has states.
 
         Returns:
-            The outputs by name: PyTorch tensors, strings, lists or dicts.
+            The outputs by name: NumPy arrays, which are the caller's own; PyTorch tensors, which may share memory with inputs and
+            constants; strings, lists or dicts.
         """
         ...
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
+
 from moka.engines.base import Engine, Executable, Segment
 from moka.engines.times import SegmentTimes
 from moka.errors import UnknownOperationError
@@ -49,7 +51,7 @@ class HybridExecutable:
             values.update(stage.executable.run(values, state))
             for name in stage.dropped:
                 values.pop(name, None)
-        return {name: values[name] for name in self.outputs}
+        return {name: np.array(values[name]) if name in inputs else values[name] for name in self.outputs}
 
     def new_state(self) -> dict[str, Any]:
         return {name: buffer for stage in self.stages for name, buffer in stage.executable.new_state().items()}

@@ -24,6 +24,7 @@ __all__ = [
     "parse_feature",
     "parse_features",
     "parse_states",
+    "presented",
 ]
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -212,6 +213,13 @@ class SequenceFeature:
 
 
 Feature: TypeAlias = MultiArrayFeature | ImageFeature | ScalarFeature | DictionaryFeature | SequenceFeature
+
+
+def presented(feature: Feature, value: Any) -> Any:
+    """A result of an engine as the feature presents it. Arrays of NumPy's are the caller's own: no copy if they are as declared."""
+    if isinstance(value, np.ndarray) and isinstance(feature, MultiArrayFeature) and value.dtype == feature.dtype and value.ndim:
+        return value
+    return feature.present(value)
 
 
 def parse_features(messages: Sequence[Any]) -> dict[str, Feature]:

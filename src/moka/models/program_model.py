@@ -13,6 +13,7 @@ from moka.ir.program import Function
 from moka.ir.verify import verify
 from moka.models.configuration import Configuration
 from moka.models.execution import executable
+from moka.models.features import presented
 from moka.models.model import Model, ModelState
 from moka.ops.check import check_program
 
@@ -59,7 +60,7 @@ class ProgramModel(Model):
         if state is not None and not self.function.states:
             raise InputError(f"{self.path.name} has no states; predict takes none")
         results = self.executable.run(inputs, None if state is None else state.buffers)
-        return {name: feature.present(results[name]) for name, feature in self.function.outputs.items()}
+        return {name: presented(feature, results[name]) for name, feature in self.function.outputs.items()}
 
 
 def _check_operations(source: ModelSource, function: Function, engine: TorchEngine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,12 +17,16 @@ from onnx import helper
 from moka.engines.base import Segment
 from moka.engines.onnx.graph import Array, Packed, Target, Unlowerable, onnx_dtype
 from moka.engines.onnx.lower import Lowered, Port, lower, reasons
+from moka.engines.onnx.results import Buffer, ResultMemory
 from moka.engines.onnx.states import states_of
 from moka.engines.onnx.times import name_after_operations, openvino_times
 from moka.engines.times import SegmentTimes, durations
 from moka.ir.program import Operation
 
 __all__ = ["OpenVinoEngine", "OpenVinoExecutable"]
+
+_LARGE = 1 << 16
+"""Bytes from which on a result is not copied but written where the caller finds it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,19 @@ class _Request:
             self.buffers.append(np.zeros(tuple(port.shape), port.get_element_type().to_dtype()) if static else None)
             if static:
                 self.request.set_input_tensor(index, openvino.Tensor(self.buffers[-1], shared_memory=True))
-        self.outputs = [port.get_partial_shape().is_static for port in compiled.outputs]
-        self.fixed = [self.request.get_output_tensor(index).data if static else None for index, static in enumerate(self.outputs)]
+        self.results: list[np.ndarray[Any, Any] | ResultMemory | None] = []
+        self.written: dict[int, Buffer] = {}
+        """Where the request writes its large results."""
+        for index, port in enumerate(compiled.outputs):
+            static = port.get_partial_shape().is_static
+            self.results.append(self._result(index, tuple(port.shape), port.get_element_type().to_dtype()) if static else None)
+
+    def _result(self, index: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any] | ResultMemory:
+        import openvino
+
+        if np.dtype(dtype).itemsize * math.prod(shape) < _LARGE:
+            return np.asarray(self.request.get_output_tensor(index).data)
+        return ResultMemory(shape, dtype, lambda array: openvino.Tensor(array, shared_memory=True))
 
     def infer(self, feed: Sequence[Any]) -> None:
         import openvino
@@ -92,12 +108,22 @@ class _Request:
                 self.request.set_input_tensor(index, openvino.Tensor(np.ascontiguousarray(array), shared_memory=True))
             else:
                 np.copyto(buffer, array)
+        for index, result in enumerate(self.results):
+            if isinstance(result, ResultMemory):
+                self._write_to(index, result.take())
         self.request.infer()
 
+    def _write_to(self, index: int, buffer: Buffer) -> None:
+        if self.written.get(index) is not buffer:
+            self.request.set_output_tensor(index, buffer.tensor)
+            self.written[index] = buffer
+
     def output(self, index: int) -> np.ndarray[Any, Any]:
-        """A copy of a result: the next run overwrites the request's own."""
-        fixed = self.fixed[index]
-        return np.array(self.request.get_output_tensor(index).data if fixed is None else fixed)
+        """A result in memory that no later run writes to while the caller holds it."""
+        result = self.results[index]
+        if isinstance(result, ResultMemory):
+            return self.written[index].give()
+        return np.array(self.request.get_output_tensor(index).data if result is None else result)
 
 
 class OpenVinoExecutable:
