@@ -127,6 +127,19 @@ def folded(net: NeuralNetworkBuilder) -> None:
     net.add_activation("last", "LEAKYRELU", "r", "y", [0.25])
 
 
+def instances(net: NeuralNetworkBuilder) -> None:
+    """A convolution, and a normalization of each image by itself, which is not folded."""
+    convolution(net, top="c", has_bias=False)
+    net.add_batchnorm("norm", 4, floats(4), floats(4), epsilon=1e-6, compute_mean_var=True, instance_normalization=True,
+                      input_name="c", output_name="y")  # fmt: skip
+
+
+def unbiased(net: NeuralNetworkBuilder) -> None:
+    net.add_flatten("flat", 0, "x", "f")
+    net.add_inner_product("first", floats(6, 240), None, 240, 6, False, "f", "i")
+    net.add_inner_product("second", floats(3, 6), floats(3), 6, 3, True, "i", "y")
+
+
 def reduced(net: NeuralNetworkBuilder) -> None:
     net.add_reduce("sum", "x", "s", axis="C", mode="sum")
     net.add_unary("exp", "s", "y", "exp")
@@ -181,6 +194,8 @@ def unary(mode: str, **options: Any) -> Build:
 
 FIVE_AXES: dict[str, Build] = {
     "convolution": convolution,
+    "instances": instances,
+    "unbiased": unbiased,
     "convolution with padding": lambda net: convolution(net, padding_top=1, padding_left=2, padding_right=1),
     "convolution of the same size": lambda net: convolution(net, border_mode="same", same_padding_asymmetry_mode="TOP_LEFT_HEAVY"),
     "convolution in groups": lambda net: convolution(net, groups=4),
