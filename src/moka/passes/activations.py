@@ -59,7 +59,7 @@ def line_of_bounded_line(operation: Operation, uses: Uses) -> Replacements:
         return None
     source, a, b = line
     kind = bounded.type if slope > 0 else {"maximum": "minimum", "minimum": "maximum"}[bounded.type]
-    inner = new("linear_activation", operation, type, x=source, alpha=slope * a, beta=slope * b + shift)
+    inner = new("linear_activation", operation, type, part=True, x=source, alpha=slope * a, beta=slope * b + shift)
     return [new(kind, operation, type, x=inner, y=slope * bound + shift)]
 
 

@@ -88,15 +88,17 @@ def is_like(a: Argument, b: Argument) -> bool:
     return isinstance(a.type, TensorType) and a.type == b.type and a.type.is_static
 
 
-def new(kind: str, old: Operation, type: TensorType, **inputs: Any) -> Value:
+def new(kind: str, old: Operation, type: TensorType, /, *, part: bool = False, **inputs: Any) -> Value:
     """The result of a new operation that stands for an old one and has its name.
 
     Args:
+        part: whether it is one of several that do, and not the last, whose result takes the name of the old one's.
         inputs: arguments, tuples of them, or Python values, which become constants (floats of the result's element type).
     """
     name = Constant(TensorType(dtypes.STRING, ()), old.name)
     operation = Operation(kind, {key: _arguments(item, type.dtype) for key, item in inputs.items()}, [], {"name": name}, [], old.origin)
-    operation.outputs = [Value(old.outputs[0].name, type, operation)]
+    result = old.outputs[0].name
+    operation.outputs = [Value(f"{result}_{kind}" if part else result, type, operation)]
     return operation.outputs[0]
 
 

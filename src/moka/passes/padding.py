@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from moka.ir.program import Operation
 from moka.ir.rewrite import Replacements, Uses
 from moka.passes.matching import Rules, integers, made_by, new, number, tensor_type, text
@@ -19,9 +21,9 @@ def into_convolution(operation: Operation, uses: Uses) -> Replacements:
     own = _own(operation, len(type.shape) - 2)
     if around is None or own is None:
         return None
-    inputs = operation.inputs | {"x": padding.inputs["x"]}
     pads = [a + b for a, b in zip(around, own, strict=True)]
-    return [new("conv", operation, type, **{**inputs, "pad_type": "custom", "pad": pads})]
+    inputs: dict[str, Any] = {**operation.inputs, "x": padding.inputs["x"], "pad_type": "custom", "pad": pads}
+    return [new("conv", operation, type, **inputs)]
 
 
 def _spatial(amounts: list[int] | None, rank: int) -> list[int] | None:

@@ -9,7 +9,7 @@ from moka.passes.matching import dispatch
 
 __all__ = ["simplify"]
 
-_SIMPLER = [dispatch(layout.RULES, ranks.RULES, activations.RULES, padding.RULES)]
+_SIMPLER = [dispatch(ranks.RULES, layout.RULES, activations.RULES, padding.RULES)]
 
 
 def simplify(function: Function) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from moka.ir.program import Argument, Constant, Operation, Value
 from moka.ir.rewrite import Replacements, Uses
 from moka.ir.types import TensorType
-from moka.passes.matching import Rules, constant, integers, is_like, made_by, new, tensor_type
+from moka.passes.matching import Rules, constant, integers, is_like, made_by, new, number, tensor_type
 
 __all__ = ["RULES"]
 
@@ -57,7 +57,8 @@ def _moved(operation: Operation, axes: Sequence[int], **inputs: object) -> Repla
     if type is None:
         return None
     given = {**operation.inputs, **inputs}
-    return [new("expand_dims", operation, type, x=new(operation.type, operation, _without(type, axes), **given), axes=list(axes))]
+    narrow = new(operation.type, operation, _without(type, axes), part=True, **given)
+    return [new("expand_dims", operation, type, x=narrow, axes=list(axes))]
 
 
 def _source(argument: Argument) -> Argument:
@@ -129,12 +130,16 @@ def past_concat(operation: Operation, uses: Uses) -> Replacements:
     values = operation.inputs["values"]
     axes, type = _added(values[0]), tensor_type(operation.outputs[0])
     stated = integers(operation, "axis")
-    if axes is None or type is None or type.shape is None or stated is None or "interleave" in operation.inputs:
+    if axes is None or type is None or type.shape is None or stated is None or _interleaves(operation):
         return None
     axis = stated[0] % len(type.shape)
     if axis in axes or any(_added(value) != axes for value in values):
         return None
     return _moved(operation, axes, values=tuple(map(_source, values)), axis=_place(axis, axes))
+
+
+def _interleaves(operation: Operation) -> bool:
+    return "interleave" in operation.inputs and number(operation, "interleave") != 0
 
 
 def _place(axis: int, removed: Sequence[int]) -> int:
