@@ -57,6 +57,19 @@ def test_weights_beside_the_file_are_the_same(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, layer(x).detach().numpy(), atol=1e-5)
 
 
+def test_weights_that_no_message_holds_go_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = torch.nn.Linear(64, 64).eval()
+    path = convert(torch.jit.trace(layer, torch.zeros(2, 64)), tmp_path / "m.mlpackage", inputs=[ct.TensorType("x", (2, 64))])
+    monkeypatch.setattr("moka.engines.onnx.file._INSIDE", 1000)  # in place of 2 GB
+    made = moka.export(path, tmp_path / "m.onnx", check=True)
+    assert made.data == tmp_path / "m.onnx.data"
+    assert max(made.differences.values()) < 1e-5
+    tensors = {item.name: item for item in onnx.load(made.path, load_external_data=False).graph.initializer}
+    offsets = [int(entry.value) for item in tensors.values() for entry in item.external_data if entry.key == "offset"]
+    assert offsets
+    assert all(offset % 4096 == 0 for offset in offsets)
+
+
 def test_names_that_onnx_would_use_itself_are_kept(tmp_path: Path) -> None:
     @mb.program(input_specs=[mb.TensorSpec((2, 3))], opset_version=ct.target.iOS16)
     def program(add: Any) -> Any:

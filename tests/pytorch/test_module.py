@@ -149,6 +149,28 @@ def test_parameters_have_the_names_of_the_program(tmp_path: Path) -> None:
     assert "conv" in module.code
 
 
+class Positions(nn.Module):
+    """A parameter and a buffer that look alike in the program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(4, 6))
+        self.register_buffer("mask", torch.randn(4, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.position) + self.mask
+
+
+def test_what_was_a_parameter_is_one_again(tmp_path: Path) -> None:
+    original, x = Positions(), torch.randn(4, 6)
+    path = moka.convert(original, (x,), path=tmp_path / "m.mlpackage", precision="float32").path
+    module = to_module(path)
+    (parameter,) = module.parameters()
+    torch.testing.assert_close(parameter, original.position)
+    assert any(torch.equal(buffer, original.mask) for buffer in module.buffers() if buffer.shape == (4, 6))
+    assert len(list(to_module(path, trainable=["*mask*"]).parameters())) == 2
+
+
 @pytest.mark.parametrize(
     "name",
     [
