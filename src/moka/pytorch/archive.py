@@ -1,7 +1,7 @@
 """Delegated programs as one file, for machines that have neither the model's Python code nor coremltools.
 
 NAME.moka                        a zip file, nothing in it compressed
-  metadata.json                  the version of this layout, the options, and size and SHA-256 of every other file
+  metadata.json                  the version of this layout, the options, and size and checksum of every other file
   program.pt2                    what PyTorch runs: an exported program in which operators ``moka::segment`` stand for Core ML models
   report.json                    which node went where, and why
   segments/segment_0/            a Core ML model, ``model.mlpackage`` or ``model.mlmodelc``, and what it takes and gives, ``ports.json``
@@ -12,7 +12,6 @@ registered operators.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from moka.pytorch.delegated import DelegatedModule
 from moka.pytorch.program import Program
 from moka.pytorch.remainder import call_segments, read_remainder, write_remainder
 from moka.pytorch.report import DelegationReport
-from moka.pytorch.segments import COMPILED, PACKAGE, load_segment
+from moka.pytorch.segments import COMPILED, PACKAGE, Segment, load_segment
 
 __all__ = ["VERSION", "load", "save"]
 
@@ -70,10 +70,10 @@ def save(module: DelegatedModule, path: str | os.PathLike[str], *, compiled: boo
             segment.copy_to(root / _SEGMENTS / name, compiled=compiled)
         files = {file.relative_to(root).as_posix(): file for file in sorted(root.rglob("*")) if file.is_file()}
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-            about = _metadata(module, files) | {"folders": _empty_folders(root)}
-            archive.writestr(_METADATA, json.dumps(about, indent=1))
             for name, file in files.items():
                 archive.write(file, name)
+            about = _metadata(module, archive) | {"folders": _empty_folders(root)}
+            archive.writestr(_METADATA, json.dumps(about, indent=1))
 
 
 def load(path: str | os.PathLike[str], **options: Any) -> DelegatedModule:
@@ -104,22 +104,27 @@ def _loaded(folder: Path, metadata: Mapping[str, Any], options: Mapping[str, Any
     if not isinstance(stated, dict) or set(stated) != set(_OPTIONS):
         raise FormatError(f"{path}: {_METADATA}: config", f"expected {', '.join(_OPTIONS)}")
     config = DelegateConfig(**{**stated, **options})
-    exported = read_remainder(folder / _PROGRAM, f"{path}: {_PROGRAM}")
-    program = Program.of(exported)
-    for name in metadata["segments"]:
-        place = folder / _SEGMENTS / name
-        package = next((place / kind for kind in (PACKAGE, COMPILED) if (place / kind).exists()), None)
-        if package is None:
-            raise FormatError(f"{path}: {_SEGMENTS}/{name}", f"expected {PACKAGE} or {COMPILED}")
-        program.module.add_submodule(name, load_segment(package, config, torch.device("cpu"), package=partial(Path, package)))
+    with ThreadPoolExecutor(1) as pool:  # the engines' compilers need no interpreter
+        loading = [(name, pool.submit(_segment, folder / _SEGMENTS / name, config, path)) for name in metadata["segments"]]
+        exported = read_remainder(folder / _PROGRAM, f"{path}: {_PROGRAM}")
+        program = Program.of(exported)
+        for name, segment in loading:
+            program.module.add_submodule(name, segment.result())
     call_segments(program.module, f"{path}: {_PROGRAM}")
     report = DelegationReport.from_json((folder / _REPORT).read_bytes())
     return DelegatedModule(program, Calling.of(exported), config, report)
 
 
-def _metadata(module: DelegatedModule, files: Mapping[str, Path]) -> dict[str, Any]:
+def _segment(place: Path, config: DelegateConfig, path: Path) -> Segment:
+    package = next((place / kind for kind in (PACKAGE, COMPILED) if (place / kind).exists()), None)
+    if package is None:
+        raise FormatError(f"{path}: {_SEGMENTS}/{place.name}", f"expected {PACKAGE} or {COMPILED}")
+    return load_segment(package, config, torch.device("cpu"), package=partial(Path, package))
+
+
+def _metadata(module: DelegatedModule, archive: zipfile.ZipFile) -> dict[str, Any]:
     options = {name: getattr(module.config, name) for name in _OPTIONS}
-    sums = {name: {"size": file.stat().st_size, "sha256": _sha256(file)} for name, file in files.items()}
+    sums = {info.filename: {"size": info.file_size, "crc32": info.CRC} for info in archive.infolist()}
     versions = {"moka": moka.__version__, "torch": torch.__version__}
     return {
         "format": _FORMAT,
@@ -136,19 +141,14 @@ def _empty_folders(root: Path) -> list[str]:
     return [folder.relative_to(root).as_posix() for folder in sorted(root.rglob("*")) if folder.is_dir() and not any(folder.iterdir())]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _unpack(path: Path, folder: Path) -> dict[str, Any]:
     """Writes an archive's files into a folder, each checked against the metadata, which it returns."""
     try:
         with zipfile.ZipFile(path) as archive:
             metadata = _read_metadata(archive, path)
             _check_members(archive, metadata["files"], path)
-            for name, stated in metadata["files"].items():
-                _extract(archive, name, stated, folder, path)
+            for name in metadata["files"]:
+                _extract(archive, name, folder)
             for name in metadata["folders"]:
                 (folder / name).mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
@@ -172,7 +172,7 @@ def _read_metadata(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
         if version > VERSION:
             advice = f"update moka, or save it again with {moka.__version__}"
             raise FormatError(path, f"was written by a newer Moka: its version is {version}, this one reads up to {VERSION}; {advice}")
-        {str(name): (int(stated["size"]), str(stated["sha256"])) for name, stated in metadata["files"].items()}
+        {str(name): (int(stated["size"]), int(stated["crc32"])) for name, stated in metadata["files"].items()}
         if problem := next(filter(None, map(relative_path_problem, map(str, metadata["folders"]))), None):
             raise FormatError(where, f"folders: {problem}")
         if any(not str(name).removeprefix("segment_").isdigit() for name in metadata["segments"]):
@@ -192,16 +192,14 @@ def _check_members(archive: zipfile.ZipFile, files: Mapping[str, Any], path: Pat
     for info in members:
         if problem := relative_path_problem(info.filename):
             raise FormatError(path, problem)
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != files[info.filename]["size"]:
-            raise FormatError(f"{path}: {info.filename}", "has another size than stated, or is compressed: it was changed; save it again")
+        stated = files[info.filename]
+        if info.compress_type != zipfile.ZIP_STORED or (info.file_size, info.CRC) != (stated["size"], stated["crc32"]):
+            raise FormatError(f"{path}: {info.filename}", "is not what was saved, by size or checksum: it was changed; save it again")
 
 
-def _extract(archive: zipfile.ZipFile, name: str, stated: Mapping[str, Any], folder: Path, path: Path) -> None:
-    target, found = folder / name, hashlib.sha256()
+def _extract(archive: zipfile.ZipFile, name: str, folder: Path) -> None:
+    """Writes one member; the reader compares its checksum."""
+    target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(name) as source, target.open("wb") as copy:
-        while block := source.read(_STEP):
-            found.update(block)
-            copy.write(block)
-    if found.hexdigest() != stated["sha256"]:
-        raise FormatError(f"{path}: {name}", "has other content than was saved: it was changed or damaged; copy or save it again")
+        shutil.copyfileobj(source, copy, _STEP)
