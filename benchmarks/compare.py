@@ -38,6 +38,7 @@ BEST_OF = ("onnxruntime", "openvino")
 """The engines whose better one Moka is measured by."""
 
 FIVE = ("mobilenet_v2", "resnet_50", "vit_b16", "distilbert", "whisper_tiny_encoder")
+MARKS = ("<!-- compare.py -->", "<!-- end -->")
 TURN = 0.15
 """Seconds that a turn's timed calls take about; one call at least, 20 at most."""
 
@@ -246,6 +247,23 @@ def circumstances(threads: int, limit: float) -> dict[str, Any]:
     }
 
 
+def write_page(path: Path, found: Sequence[Comparison], around: dict[str, Any]) -> None:
+    """Puts the table and what it was measured under between the page's two marks.
+
+    Raises:
+        ValueError: the page has not both marks.
+    """
+    before, start, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not start or not end:
+        raise ValueError(f"{path}: expected the marks {MARKS[0]} and {MARKS[1]}")
+    versions = ", ".join(f"{name} {version}" for name, version in around["versions"].items())
+    figures = f"{around['threads']} threads of {around['machine']}; {around['peak'] / 1e9:.0f} GFLOP/s measured in the run"
+    head = f"{figures}; load average {around['load']:.1f}; {around['rounds']} rounds; {versions}."
+    lines = [head, "", table(found, around["peak"]), "", *(f"- {line}" for line in summary(found))]
+    path.write_text("\n".join([before + start, *lines, end + after]), encoding="utf-8")
+
+
 def plot(found: Sequence[Comparison], path: Path) -> None:
     """Bars of every engine's time by Moka's; the error bars are quartiles."""
     import matplotlib
@@ -283,6 +301,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="measure loading and memory, too, in a process for each engine")
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--plot", type=Path, help="file for a plot, such as an .svg")
+    parser.add_argument("--page", type=Path, help="Markdown page whose table is to be replaced: docs/performance.md")
     parser.add_argument("--alone", choices=PEERS, help=argparse.SUPPRESS)
     parser.add_argument("--samples", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -305,10 +324,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(table(found[-1:], limit), *summary(found[-1:]), *(f"{n}: skipped, {why}" for n, why in found[-1].skipped.items()), sep="\n")
         limit = max(limit, peak(options.threads))
         gc.collect()
-    around = circumstances(options.threads, limit)
+    around = {"rounds": options.rounds, **circumstances(options.threads, limit)}
     print(json.dumps(around), table(found, limit), *summary(found), sep="\n")
     if options.json:
         options.json.write_text(json.dumps({"circumstances": around, "networks": [asdict(item) for item in found]}, indent=1) + "\n")
+    if options.page:
+        write_page(options.page, found, around)
     if options.plot:
         plot(found, options.plot)
     return 0

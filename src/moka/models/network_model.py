@@ -17,7 +17,7 @@ from moka.importers.neural_network.builder import ShapeError
 from moka.models.configuration import Configuration
 from moka.models.devices import torch_device
 from moka.models.execution import executable
-from moka.models.features import Feature, MultiArrayFeature, ScalarFeature
+from moka.models.features import Feature, MultiArrayFeature, ScalarFeature, presented
 from moka.models.images import ImageFeature
 from moka.models.model import ModelState
 from moka.models.update import Learned, Progress, Sample, UpdatableModel
@@ -146,4 +146,4 @@ def _present(feature: Feature, value: Any) -> Any:
     """A result as users see it; a number that a regressor predicts comes in an array of one element."""
     if isinstance(feature, ScalarFeature) and hasattr(value, "reshape"):
         value = value.reshape(-1)[0]
-    return feature.present(value)
+    return presented(feature, value)
