@@ -93,7 +93,7 @@ class DelegatedModule(torch.nn.Module):
             raise InputError("an input requires gradients, and Core ML gives none: use torch.no_grad(), or train the original module")
         with torch.no_grad():
             values = [flat[item] if isinstance(item, int) else getattr(*item) for item in self._values]
-            return self.calling.unflatten(self._written(self.graph_module(*values), flat))
+            return self.calling.unflatten(self._written(self.graph_module.forward(*values), flat))
 
     @property
     def segments(self) -> dict[str, Segment]:
