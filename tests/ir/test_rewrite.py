@@ -9,6 +9,7 @@ import pytest
 
 from moka.engines.base import Segment
 from moka.engines.torch_engine import TorchEngine
+from moka.ir.copying import copied
 from moka.ir.program import Block, Constant, Function, Operation, Program, Value
 from moka.ir.rewrite import Replacements, Uses, remove_unused, rewrite
 from moka.ir.types import StateType, TensorType
@@ -176,3 +177,19 @@ def test_unused_operations_go_but_not_those_that_touch_a_state() -> None:
     made = function([x, state], [unused, chain, kept, write, out := operation("exp", "y", x=x)], [out])
     remove_unused(made)
     assert kinds(made) == ["abs", "write_state", "exp"]
+
+
+def test_rules_do_not_look_out_of_a_segment() -> None:
+    """A segment's input has a producer in the program that it was cut from, of which the segment knows nothing."""
+    x = Value("x", FP32)
+    turn = operation("transpose", "turned", x=x, perm=const("first", [1, 0]), type=TURNED)
+    perm = const("second", [1, 0])
+    back = operation("transpose", "back", x=turn, perm=perm)
+    segment = function([turn.outputs[0]], [perm, back], [back])
+    cut = copied(segment)
+    assert rewrite(cut, [cancel_transposes]) == 0
+    assert cut.inputs[0].name == "turned"
+    assert cut.inputs[0].producer is None
+    (result,) = TorchEngine().compile(Segment.of(cut)).run({"turned": X.T}).values()
+    np.testing.assert_array_equal(result.numpy(), X)
+    assert segment.inputs == turn.outputs  # the original stays as it was

@@ -10,9 +10,14 @@ __all__ = ["copied"]
 
 
 def copied(function: Function) -> Function:
-    """The function with operations and results of its own. Inputs of the function and of blocks, constants and notes are shared."""
-    body = _block(function.body, {})
-    return Function(function.name, list(function.inputs), function.opset, body, function.attributes)
+    """The function with operations and results of its own. Inputs of the function and of blocks, constants and notes are shared.
+
+    An input that an operation outside the function gives, as one of a segment does, becomes a value of the same name that nothing gives:
+    rules look back at what values are made of, and must not look out of the function.
+    """
+    made = {value: Value(value.name, value.type) for value in function.inputs if value.producer is not None}
+    body = _block(function.body, made)
+    return Function(function.name, [made.get(value, value) for value in function.inputs], function.opset, body, function.attributes)
 
 
 def _block(block: Block, made: dict[Value, Value]) -> Block:
