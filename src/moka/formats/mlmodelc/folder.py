@@ -74,7 +74,6 @@ class CompiledFolder:
             raise FormatError(self.path, f"pipelines are nested deeper than {_DEEPEST} levels")
         return [_open(self.path / STAGE.format(index), self.boundary, self.depth + 1) for index in range(body.models)]
 
-
     def model_names(self) -> list[str]:
         """The names of a pipeline's models; none where they have none of their own."""
         if not (self.path / MODEL_NAMES).exists():
