@@ -75,6 +75,8 @@ def saturate(x: Tensor, dtype: str) -> Tensor:
     That is what ARM's conversion instructions do, so what Apple's processors give; x86 has another rule, and PyTorch none.
     """
     low, high = _RANGES[dtype]
+    if x.is_meta:  # without data there is nothing to clamp, and PyTorch takes milliseconds to find out
+        return x.to(torch.int64)
     # float32 does not hold 2**31 - 1 but rounds it up to 2**31, hence the second clamp, among the integers.
     return x.float().nan_to_num(0.0).clamp(low, high).to(torch.int64).clamp(low, high)
 
