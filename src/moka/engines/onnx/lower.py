@@ -90,7 +90,7 @@ class _Lowerer:
         self._computed: set[Operation] = set()
         """Operations that can't be computed ahead, so that a chain of them is not walked for each of its members."""
         self.uses: dict[Value, set[str]] = {}
-        """Where each value goes, as ``linear.weight``."""
+        """Where each value goes, as ``linear.weight``, or ``linear.weight of quantized`` where it meets quantized activations."""
 
     def segment(self, stated: Segment, segment: Segment) -> Lowered:
         """Lowers a segment in its simpler form."""
@@ -281,11 +281,16 @@ def _uses(segment: Segment) -> dict[Value, set[str]]:
         for block in operation.blocks:
             for value in block.outputs:
                 uses.setdefault(value, set()).add("output")
+        quantized = " of quantized" if any(_makes(item, "dequantize") for item in operation.inputs.get("x", ())) else ""
         for name, arguments in operation.inputs.items():
             for argument in arguments:
                 if isinstance(argument, Value):
-                    uses.setdefault(argument, set()).add(f"{operation.type}.{name}")
+                    uses.setdefault(argument, set()).add(f"{operation.type}.{name}{quantized}")
     return uses
+
+
+def _makes(argument: Argument, kind: str) -> bool:
+    return isinstance(argument, Value) and argument.producer is not None and argument.producer.type == kind
 
 
 def _walk(operations: Iterable[Operation]) -> Iterator[Operation]:

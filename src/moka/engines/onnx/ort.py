@@ -23,6 +23,10 @@ from moka.ir.program import Operation
 __all__ = ["OnnxRuntimeEngine", "OnnxRuntimeExecutable"]
 
 
+_UNFAITHFUL = ["WeightBiasQuantization"]
+"""What ONNX Runtime would do on its own: weights in 8 bits wherever activations are."""
+
+
 @dataclass(frozen=True)
 class OnnxRuntimeEngine:
     """Runs programs with ONNX Runtime.
@@ -128,7 +132,7 @@ def _session(lowered: Lowered, providers: tuple[str, ...], threads: int, trace: 
     if lowered.weights:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in lowered.weights.values()]
         options.add_external_initializers(list(lowered.weights), values)
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=list(providers))
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, list(providers), disabled_optimizers=_UNFAITHFUL)
 
 
 def _outside(name: str, array: Array | Packed) -> onnx.TensorProto:

@@ -1,7 +1,8 @@
 """Compressed weights, kept as few bits where a runtime multiplies with them so; elsewhere the driver decompresses them ahead.
 
 OpenVINO multiplies with DequantizeLinear's 4- and 8-bit weights, ONNX Runtime with the 4-bit ones of its MatMulNBits (its kernel for 8
-bits is many times slower than the dense one). Tables are decompressed by every runtime, so they stay in exported models alone.
+bits is many times slower than the dense one). With quantized activations OpenVINO computes in whole numbers, convolutions as well.
+Tables are decompressed by every runtime, so they stay in exported models alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from moka.ops.table import Ints
 
 __all__ = ["Blocks", "matmul_nbits"]
 
-_PRODUCTS = ("linear.weight", "matmul.y")
+_PRODUCTS = ("linear.weight", "matmul.y", "linear.weight of quantized", "matmul.y of quantized", "conv.weight of quantized")
 
 _NARROW = {dtypes.INT4: np.dtype(ml_dtypes.int4), dtypes.UINT4: np.dtype(ml_dtypes.uint4)}
 
