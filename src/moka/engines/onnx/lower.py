@@ -21,7 +21,7 @@ from moka.ir.types import StateType, TensorType, Type
 from moka.ops.table import Kind, OperationRecord, Parameter, lookup
 from moka.passes.pipelines import simplify
 
-__all__ = ["Lowered", "Port", "lower", "reasons"]
+__all__ = ["Lowered", "Port", "lower", "reasons", "taken"]
 
 _IR_VERSION = 10
 
@@ -307,7 +307,7 @@ def _drop_unused(graph: onnx.GraphProto, weights: Weights) -> Weights:
     for node in reversed(graph.node):
         if not used.isdisjoint(node.output):
             kept.append(node)
-            used.update(_taken(node))
+            used.update(taken(node))
     initializers = [item for item in graph.initializer if item.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(reversed(kept))
@@ -325,14 +325,14 @@ def _free_values(operation: Operation) -> list[Value]:
     return [value for value in dict.fromkeys(used) if value not in made]
 
 
-def _taken(node: onnx.NodeProto) -> Iterator[str]:
+def taken(node: onnx.NodeProto) -> Iterator[str]:
     """Every name that a node and its nested graphs use."""
     yield from node.input
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield from (output.name for output in attribute.g.output)
             for inner in attribute.g.node:
-                yield from _taken(inner)
+                yield from taken(inner)
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:

@@ -16,7 +16,7 @@ from onnx import helper
 
 from moka.engines.base import Segment
 from moka.engines.onnx.graph import Array, Packed, Target, Unlowerable, onnx_dtype
-from moka.engines.onnx.lower import Lowered, Port, lower, reasons
+from moka.engines.onnx.lower import Lowered, Port, lower, reasons, taken
 from moka.engines.onnx.results import Buffer, ResultMemory
 from moka.engines.onnx.states import states_of
 from moka.engines.onnx.times import name_after_operations, openvino_times
@@ -203,16 +203,23 @@ def _compile(lowered: Lowered, engine: OpenVinoEngine, counters: bool = False) -
 
 
 def _network(lowered: Lowered) -> Any:
-    """OpenVINO's model. Large constants enter as inputs of the graph and are then replaced by constants over the same memory."""
+    """OpenVINO's model. Large constants enter as inputs of the graph and are then replaced by constants over the same memory.
+
+    Those that nested graphs use are in the message: it takes others for values that change from step to step.
+    """
     import openvino
 
     model = onnx.ModelProto()
     model.CopyFrom(lowered.model)
-    for name, array in lowered.weights.items():
+    nested = {name for node in model.graph.node for graph in _nested(node) for inner in graph.node for name in taken(inner)}
+    inside = {name: array for name, array in lowered.weights.items() if name in nested and not isinstance(array, Packed)}
+    shared = {name: array for name, array in lowered.weights.items() if name not in inside}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in inside.items())
+    for name, array in shared.items():
         model.graph.input.append(helper.make_tensor_value_info(name, onnx_dtype(array.dtype), array.shape))
     network = openvino.convert_model(model) if not hasattr(_core(), "read_model") else _core().read_model(model.SerializeToString())
     parameters = {parameter.get_friendly_name(): parameter for parameter in network.get_parameters()}
-    for name, array in lowered.weights.items():
+    for name, array in shared.items():
         constant = _constant(array)
         constant.set_friendly_name(name)
         parameters[name].output(0).replace(constant.output(0))
@@ -221,6 +228,10 @@ def _network(lowered: Lowered) -> Any:
         _make_stateful(network, lowered.states)
     network.validate_nodes_and_infer_types()
     return network
+
+
+def _nested(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
 
 
 def _constant(array: Array | Packed) -> Any:

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from moka.engines.onnx.families._nodes import reshape, squeeze, transpose, unsqueeze
-from moka.engines.onnx.graph import Graph, Operand
+from moka.engines.onnx.graph import Graph, Operand, Unlowerable
 
-__all__ = ["Activation", "Step", "has_native", "native", "reordered", "returned", "scan"]
+__all__ = ["Activation", "Step", "has_native", "native", "reordered", "returned", "scan", "turned"]
 
 Step: TypeAlias = Callable[[Graph, Operand, list[Operand]], list[Operand]]
 """From one step's input and the states, the hidden one first, to the states after it.
@@ -121,6 +121,7 @@ def scan(
     taken = Operand(g.fresh("step"), x.dtype, x.shape[1:] if x.shape else None)
     after = step(inner, taken, before)
     shown = inner.node("Identity", after[0])
+    _refuse_changing(g, inner, [*before, taken])
     body = inner.message("step", [*before, taken], [*after, shown])
     *last, sequence = g.nodes_of(
         "Scan", *states, x, dtypes=[item.dtype for item in (*after, shown)], body=body, num_scan_inputs=1,
@@ -129,9 +130,22 @@ def scan(
     return sequence, last
 
 
+def _refuse_changing(g: Graph, inner: Graph, own: Sequence[Operand]) -> None:
+    """OpenVINO's Scan sees nothing of the graph around it but constants."""
+    known = {item.name for item in own} | set(g.initializers) | set(g.weights) | {name for node in inner.nodes for name in node.output}
+    changing = [name for node in inner.nodes for name in node.input if name not in known]
+    if changing and g.target.name == "openvino":
+        raise Unlowerable(f"{changing[0]!r}, which every step uses, is computed while the program runs")
+
+
 def returned(g: Graph, sequence: Operand, hidden: Operand, output_sequence: bool) -> Operand:
     """The hidden states of all steps, or of the last one alone, ``[1, b, H]``."""
     return sequence if output_sequence else g.node("Unsqueeze", hidden, g.ints([0]))
+
+
+def turned(g: Graph, weight: Operand) -> Operand:
+    """A matrix the other way round, ahead where it is constant: what a step uses must be one, and every step would turn it again."""
+    return g.constant(np.ascontiguousarray(weight.content.T)) if weight.is_constant else transpose(g, weight, [1, 0])
 
 
 def reordered(g: Graph, gates: Operand, order: Sequence[int], of: int) -> Operand:

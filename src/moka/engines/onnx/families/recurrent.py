@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moka.engines.onnx.families._nodes import transpose, unsqueeze
-from moka.engines.onnx.families._recurrence import Activation, Step, has_native, native, reordered, returned, scan
+from moka.engines.onnx.families._recurrence import Activation, Step, has_native, native, reordered, returned, scan, turned
 from moka.engines.onnx.graph import Graph, Operand
 from moka.engines.onnx.registry import lowers
 
@@ -69,7 +69,7 @@ class LstmCell:
     def step(self, weights: LstmWeights) -> Step:
         def step(g: Graph, projected: Operand, states: list[Operand]) -> list[Operand]:
             h, c = states
-            sums = g.node("Add", g.node("MatMul", h, transpose(g, weights.hh, [1, 0])), projected)
+            sums = g.node("Add", g.node("MatMul", h, turned(g, weights.hh)), projected)
             i, f, o, z = g.nodes_of("Split", sums, dtypes=[sums.dtype] * 4, axis=-1, num_outputs=4)
             i = self.gate(g, self._seen(g, i, c, weights, 0))
             f = g.node("Sub", g.constant(1, i.dtype), i) if self.coupled else self.gate(g, self._seen(g, f, c, weights, 1))
@@ -180,7 +180,7 @@ def _gru_step(weight: Operand, bias: Operand | None, activations: tuple[Activati
     gate, output = activations
 
     def linear(g: Graph, h: Operand, index: int) -> Operand:
-        product = g.node("MatMul", h, transpose(g, reordered(g, weight, [index], 3), [1, 0]))
+        product = g.node("MatMul", h, turned(g, reordered(g, weight, [index], 3)))
         return product if bias is None else g.node("Add", product, reordered(g, bias, [index], 3))
 
     def step(g: Graph, projected: Operand, states: list[Operand]) -> list[Operand]:
@@ -206,7 +206,7 @@ def rnn_layer(
         return sequence, h
 
     def step(g: Graph, projected: Operand, states: list[Operand]) -> list[Operand]:
-        return [activation(g, g.node("Add", g.node("MatMul", states[0], transpose(g, weight_hh, [1, 0])), projected))]
+        return [activation(g, g.node("Add", g.node("MatMul", states[0], turned(g, weight_hh)), projected))]
 
     sequence, (h,) = scan(g, step, _projected(g, x, weight_ih, bias), [h], backward=direction == "reverse")
     return sequence, h
