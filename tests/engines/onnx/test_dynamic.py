@@ -12,6 +12,7 @@ from moka.engines.onnx.graph import Unlowerable
 from moka.engines.onnx.openvino import OpenVinoEngine
 from moka.engines.onnx.ort import OnnxRuntimeEngine
 from moka.engines.torch_engine import TorchEngine
+from moka.errors import ExecutionError
 from moka.formats import dtypes
 from moka.ir.program import Operation, Value
 from moka.ir.types import TensorType
@@ -109,3 +110,10 @@ def test_what_needs_sizes_says_so(name: str, runtime: str) -> None:
     operation, constants, shapes, reason = REFUSED[name]
     with pytest.raises(Unlowerable, match=reason):
         ENGINES[runtime].compile(segment(operation, constants, shapes))
+
+
+def test_openvino_is_not_given_what_it_could_not_survive() -> None:
+    executable = ENGINES["openvino"].compile(segment("relu", {}, {"x": ("n", 3)}))
+    np.testing.assert_array_equal(np.asarray(executable.run({"x": np.float32([[-1, 0, 2]])})["y0"]), [[0, 0, 2]])
+    with pytest.raises(ExecutionError, match="without elements"):
+        executable.run({"x": np.zeros((0, 3), np.float32)})

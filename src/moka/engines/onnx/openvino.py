@@ -21,6 +21,7 @@ from moka.engines.onnx.results import Buffer, ResultMemory
 from moka.engines.onnx.states import states_of
 from moka.engines.onnx.times import name_after_operations, openvino_times
 from moka.engines.times import SegmentTimes, durations
+from moka.errors import ExecutionError
 from moka.ir.program import Operation
 
 __all__ = ["OpenVinoEngine", "OpenVinoExecutable"]
@@ -105,6 +106,7 @@ class _Request:
 
         for index, (array, buffer) in enumerate(zip(feed, self.buffers, strict=True)):
             if buffer is None:
+                _refuse_empty(index, array)
                 self.request.set_input_tensor(index, openvino.Tensor(np.ascontiguousarray(array), shared_memory=True))
             else:
                 np.copyto(buffer, array)
@@ -175,6 +177,14 @@ class OpenVinoExecutable:
             variable.reset()
             states[before.value.name] = OpenVinoState(request, variable)
         return states
+
+
+def _refuse_empty(index: int, array: np.ndarray[Any, Any]) -> None:
+    """OpenVINO 2026.4 ends the process where some operators meet a tensor without elements."""
+    if not array.size:
+        raise ExecutionError(
+            f"input {index} has shape {array.shape}, without elements, which OpenVINO can't compute with; use engine='torch'"
+        )
 
 
 def _port(ports: Mapping[str, Port], names: Iterable[str]) -> Port:
