@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moka.engines.onnx.families._nodes import reshape, squeeze, unsqueeze
+from moka.engines.onnx.families._nodes import reshape, squeeze, transpose, unsqueeze
 from moka.engines.onnx.graph import Graph, Operand
 from moka.engines.onnx.registry import lowers
 from moka.ops.table import Ints
@@ -42,13 +42,24 @@ def l2_norm(g: Graph, x: Operand, *, epsilon: float) -> Operand:
 
 @lowers("layer_norm")
 def layer_norm(g: Graph, x: Operand, gamma: Operand | None, beta: Operand | None, *, axes: Ints | None, epsilon: float) -> Operand:
-    """LayerNormalization where the last axes are normalized; else the same in steps, which saves two transpositions."""
+    """LayerNormalization, which wants the normalized axes last.
+
+    Transposing for it is far cheaper than the steps in ONNX Runtime; OpenVINO runs the steps as one loop and is slower with transpositions.
+    """
     dims = list(range(x.rank)) if axes is None else sorted(axis % x.rank for axis in axes)
+    others = [axis for axis in range(x.rank) if axis not in dims]
     sizes = next((tuple(parameter.static_shape) for parameter in (gamma, beta) if parameter is not None), None)
-    if dims == list(range(x.rank - len(dims), x.rank)) and (sizes is not None or x.is_static(*dims)):
-        sizes = sizes or tuple(x.size(axis) for axis in dims)
-        shift = None if beta is None else g.cast(beta, x.dtype)
-        return g.node("LayerNormalization", x, _parameter(g, x, gamma, sizes, 1.0), shift, axis=dims[0] - x.rank, epsilon=epsilon)
+    last = [*others, *dims]
+    if (sizes is None and not x.is_static(*dims)) or (last != sorted(last) and g.target.name == "openvino"):
+        return _in_steps(g, x, gamma, beta, dims, epsilon)
+    scale = _parameter(g, x, gamma, sizes or [x.size(axis) for axis in dims], 1.0)
+    shift = None if beta is None else g.cast(beta, x.dtype)
+    result = g.node("LayerNormalization", transpose(g, x, last), scale, shift, axis=-len(dims), epsilon=epsilon)
+    return transpose(g, result, [last.index(axis) for axis in range(x.rank)])
+
+
+def _in_steps(g: Graph, x: Operand, gamma: Operand | None, beta: Operand | None, dims: list[int], epsilon: float) -> Operand:
+    """The mean taken away, then the standard deviation divided out."""
     centred = g.node("Sub", x, g.node("ReduceMean", x, g.ints(dims), keepdims=1))
     variance = g.node("ReduceMean", g.node("Mul", centred, centred), g.ints(dims), keepdims=1)
     result = g.node("Div", centred, g.node("Sqrt", g.node("Add", variance, epsilon)))
