@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -341,10 +342,10 @@ def test_a_folder_that_can_only_be_read(cache: Cache, tmp_path: Path) -> None:
     found = cache.get(Key("test", "it", {"number": 1}), lambda folder: (folder / "file").write_bytes(bytes(7)))
     for path in [cache.folder, *cache.folder.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for path in tmp_path.parents:  # of this test's own folders
-        if path.stat().st_uid == os.getuid() and path.name.startswith("pytest-"):
-            path.chmod(0o755)
-    tmp_path.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents):
+        if path == Path(tempfile.gettempdir()):
+            break
+        path.chmod(path.stat().st_mode | 0o055)  # pytest makes them for their owner only
     nobody = [65534] if os.getuid() == 0 else []  # root may write everywhere
     try:
         assert script(cache.folder, 1, 7, *nobody) == f"{found} 7 0\n"

@@ -21,7 +21,8 @@ def moka_command() -> Callable[..., Result]:
     """Calls ``moka`` with arguments and gives what it printed and its exit status."""
 
     def call(*arguments: Any) -> Result:
-        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+        wide = {"COLUMNS": "120"}  # whatever the terminal that the tests run in
+        return CliRunner(env=wide).invoke(main, [str(argument) for argument in arguments])
 
     return call
 
