@@ -11,12 +11,12 @@ __all__ = ["ComputeUnits", "Configuration", "EngineName", "Numerics"]
 
 ComputeUnits: TypeAlias = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 Numerics: TypeAlias = Literal["fast", "device"]
-EngineName: TypeAlias = Literal["auto", "torch", "onnxruntime", "openvino"]
+EngineName: TypeAlias = Literal["auto", "torch", "onnxruntime", "openvino", "coreml"]
 
 _CHOICES = {
     "compute_units": ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"),
     "numerics": ("fast", "device"),
-    "engine": ("auto", "torch", "onnxruntime", "openvino"),
+    "engine": ("auto", "torch", "onnxruntime", "openvino", "coreml"),
 }
 
 
@@ -28,7 +28,8 @@ class Configuration:
         compute_units: what it may run on.
         function: which of a multifunction model's functions; None for the default one.
         numerics: ``fast``, or ``device``: every result rounded to its declared type.
-        engine: what runs the operations that it can run; ``auto`` leaves it to the plan.
+        engine: what runs the operations that it can run; ``auto`` leaves it to the plan, which never takes ``coreml``: Apple's own Core ML,
+            on macOS, which runs the whole model.
         threads: how many threads one prediction may use; 0 for as many as there are cores.
         allow_low_precision: whether what the model declares fp16 may be computed in bf16 where the processor is fast at it.
         plan: a plan that is to be followed, in place of one made for this machine.

@@ -52,12 +52,17 @@ KINDS: dict[str, tuple[str, str]] = {
 """Kind to the module of `moka.models` and what in it makes a model from a source and a configuration."""
 
 
-def model_class(source: ModelSource) -> Any:
+def model_class(source: ModelSource, engine: str = "auto") -> Any:
     """What makes models of the source's kind; its module is imported when the first such model is loaded.
+
+    Args:
+        engine: ``coreml`` runs models of every kind as a whole; other engines run what is inside them.
 
     Raises:
         UnsupportedError: Moka does not run the kind.
     """
+    if engine == "coreml":
+        return importlib.import_module("moka.models.core_ml").CoreMlModel
     kind = source.specification.WhichOneof("Type")
     if kind not in KINDS:
         raise UnsupportedError(f"{source.path}: models of kind {kind} are not run; this version runs {', '.join(sorted(KINDS))}")

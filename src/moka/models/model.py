@@ -51,7 +51,7 @@ def load(
         numerics: ``fast`` computes values declared fp16 in what is fastest and at least as wide; ``device`` rounds every result to its
             declared type, as Apple's fp16 units do.
         engine: what runs the operations that it can run: ``torch``, ``onnxruntime`` or ``openvino``; ``auto`` leaves it to the plan.
-            PyTorch runs the rest.
+            PyTorch runs the rest. ``coreml`` hands the whole model to Apple's own Core ML, on macOS, never by itself.
         threads: how many threads one prediction may use; 0 for as many as there are cores.
         allow_low_precision: whether what the model declares fp16 may be computed in bf16 where the processor is fast at it.
         plan: a plan, or the file of one, that is to be followed in place of one made for this machine.
@@ -70,7 +70,7 @@ def load(
     configuration = Configuration(units, function, numerics, engine, threads, allow_low_precision, plan)
     start = time.perf_counter()
     source = open_source(path)
-    model: Model = model_class(source)(source, configuration)
+    model: Model = model_class(source, configuration.engine)(source, configuration)
     model.load_seconds = time.perf_counter() - start
     return model
 

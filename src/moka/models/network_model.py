@@ -15,6 +15,7 @@ from moka.formats.source import ModelSource
 from moka.importers.neural_network import Network, import_network
 from moka.importers.neural_network.builder import ShapeError
 from moka.models.configuration import Configuration
+from moka.models.description import FunctionDescription
 from moka.models.devices import torch_device
 from moka.models.execution import executable
 from moka.models.features import Feature, MultiArrayFeature, ScalarFeature, presented
@@ -22,7 +23,7 @@ from moka.models.images import ImageFeature
 from moka.models.model import ModelState
 from moka.models.update import Learned, Progress, Sample, UpdatableModel
 
-__all__ = ["NetworkModel", "declared_shape"]
+__all__ = ["NetworkModel", "declared_shape", "with_batches"]
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -59,9 +60,7 @@ class NetworkModel(UpdatableModel):
         super().__init__(source, configuration)
         self._source = source
         message = getattr(source.specification, self.kind)
-        if message.arrayInputShapeMapping == 0:
-            inputs = {name: _batched(feature) for name, feature in self.function.inputs.items()}
-            self.function = dataclasses.replace(self.function, inputs=inputs)
+        self.function = with_batches(self.function, message)
         self.network = self._describe(message)
         self._executables: OrderedDict[Shapes, Executable] = OrderedDict()
         self._lock = threading.Lock()
@@ -119,6 +118,13 @@ class NetworkModel(UpdatableModel):
         learned, device = getattr(specification, self.kind), torch_device(self.configuration.compute_units)
         inputs, targets = self.function.inputs, self.training_inputs
         return specification, train_network(self.network, learned, inputs, targets, samples, progress, parameters, device)
+
+
+def with_batches(function: FunctionDescription, network: Any) -> FunctionDescription:
+    """The description of a network's function with inputs that may come with sequence and batch, if its blobs have five axes."""
+    if network.arrayInputShapeMapping != 0:
+        return function
+    return dataclasses.replace(function, inputs={name: _batched(feature) for name, feature in function.inputs.items()})
 
 
 def _batched(feature: Feature) -> Feature:

@@ -12,6 +12,7 @@ from moka.errors import UnsupportedError
 from moka.formats.files import read_bytes
 from moka.ir.program import Function
 from moka.models.configuration import Configuration
+from moka.models.core_ml import CoreMlModel
 from moka.models.machine import backends, candidates, machine_name, missing_engines
 from moka.models.model import Model, load
 from moka.models.network_model import NetworkModel
@@ -66,6 +67,10 @@ def plan(
     configuration = dataclasses.replace(model.configuration, compute_units=units)
     if measure and device is not None:
         raise UnsupportedError(f"device {device!r} is not this machine: only what runs here can be measured")
+    if isinstance(model, CoreMlModel):
+        if device is None:
+            return _core_ml_plan(model, units, measure or bool(shapes or pins))
+        model = load(model.path, function=model.configuration.function)
     if isinstance(model, PipelineModel):
         return _pipeline_plan(model, device, configuration, measure)
     if not isinstance(model, ProgramModel | NetworkModel):
@@ -79,6 +84,13 @@ def plan(
 
         return measured_plan(model, found.function, options, request, configuration, shapes or {})
     return make_plan(found.function, options, request)
+
+
+def _core_ml_plan(model: CoreMlModel, units: Any, asked: bool) -> Plan:
+    """What Core ML itself says of a model that it runs; ``asked`` whether more was asked for than it answers."""
+    if asked:
+        raise UnsupportedError(f"{model.path}: engine 'coreml' makes its own plan: measure, shapes and pins are for the other engines")
+    return model.placed(units)
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:

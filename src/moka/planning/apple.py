@@ -10,16 +10,17 @@ from moka.planning.planner import Candidate
 from moka.planning.rules import Reason, Rule, Situation, model_size_rule, rules
 from moka.planning.sizes import Sizes
 
-__all__ = ["apple_candidates", "model_notes"]
+__all__ = ["UNITS", "apple_candidates", "model_notes"]
 
 ENGINE = "Core ML"
 
-_UNITS = {
+UNITS = {
     "ALL": ("neural_engine", "gpu", "cpu"),
     "CPU_AND_NE": ("neural_engine", "cpu"),
     "CPU_AND_GPU": ("gpu", "cpu"),
     "CPU_ONLY": ("cpu",),
 }
+"""What each choice of compute units allows of an Apple chip."""
 
 
 def apple_candidates(chip: Chip, compute_units: str, sizes: Sizes, *, network: bool = False, shapes: int | None = 1) -> list[Candidate]:
@@ -30,7 +31,7 @@ def apple_candidates(chip: Chip, compute_units: str, sizes: Sizes, *, network: b
         shapes: how many shapes the inputs may have; None for an open range.
     """
     situation = Situation(chip, sizes, network, shapes)
-    return [_candidate(unit, situation) for unit in _UNITS[compute_units]]
+    return [_candidate(unit, situation) for unit in UNITS[compute_units]]
 
 
 def _candidate(unit: str, situation: Situation) -> Candidate:
