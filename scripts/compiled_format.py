@@ -38,16 +38,22 @@ file is not shipped by accident. What layers of neural networks become is on a p
 | `model.mil`, `weights/` | ML Programs | verified, 6 pairs |
 | `model.espresso.net`, `.shape`, `.weights`, `model/`, `neural_network_optionals/` | neural networks | verified, 8 pairs |
 | `model.rank.info.json` | neural networks, with `--rank-info` | inferred: no real file is at hand |
-| `model0/`, `model1/`, ... | the models of a pipeline | verified, 1 pair; seen once |
+| `model0/`, `model1/`, ... | the models of a pipeline | verified, 1 pair; seen once; published, 8 pairs |
+| `modelNames/` | pipelines that name their models | published, 6 pairs |
 | `modelParameters/`, `updateParameters/` | nearest neighbors | verified, 1 pair |
 | `updateParameters/` | updatable pipelines | verified, 1 pair, in which the second of two models learns |
-| `analytics/coremldata.bin` | every model, and networks and programs in pipelines | verified, 10 pairs |
+| `analytics/coremldata.bin` | every model, and networks in pipelines | verified, 10 pairs |
 | `metadata.json` | every model | verified, 10 pairs |
 """
 
 ROOT = """
 Files of 2017 to 2019 lack the last two. What releases of Apple's compiler write differently for one source is written as the newest one
 seen does: `neural_network_optionals/coremldata.bin` has five numbers, and had two and four before.
+
+*Published* pairs are not at hand, but what was found out about them is public: `rebeckerspecialties/mlmodelc-export` on GitHub has 15
+programs and pipelines of programs with what releases 3520 and 3600 of Apple's compiler made of them; its sources say how the models are
+made, and texts, metadata and tests what they became. Moka's text of models made by the same recipe (several functions, ranges of shapes,
+compressed weights, half-precision constants, pipelines) is the same, and so are their metadata.
 
 ## The root file
 
@@ -69,7 +75,8 @@ Numbers are little-endian; a text is a u64 length and that many bytes.
 | `generic.model0vVERSIONname.model1v...` of a pipeline | description, u64 number of models, u64 kind |
 | `notreesyet` of nearest neighbors | description, u32 dimensions, u64 number of samples (0 in the only file), labels as above, u64 110 and the default label, u64 1 |
 
-A description is a text that holds a `ModelDescription` message. The names of outputs are blobs, without the label of a classifier, in the
+A description is a text that holds a `ModelDescription` message; that of a program or a pipeline has a `metadata` field even where the
+source has none (published). Programs have the two last numbers once for each function. The names of outputs are blobs, without the label of a classifier, in the
 order in which LLVM's `std::unordered_set<std::string>` iterates over them: both real files with several outputs, of two and of three
 names, agree. Where a classifier's probabilities have another name in the description than in the network, both names are taken to be those
 of the blob; no file shows it. The last number of nearest neighbors is taken to say that the weights are inverse distances; how samples
@@ -89,8 +96,12 @@ VERSIONS = """
 """
 
 TAIL = """
-`spec` and `notreesyet` are 1.0.0 and pipelines 1.0.1 in all files. Other specification versions of networks and ML Programs, such as 3, 5
-and 8, have been seen in no file: they are refused without `--unverified`.
+`spec` and `notreesyet` are 1.0.0 and pipelines 1.0.1 in all files. Programs of version 8 (iOS 17) and networks of version 5 (iOS 14) are
+known from files that are not at hand, but whose size and SHA-256 are public, in git-lfs pointers (`FluidInference/FluidAudio` on GitHub, at
+8842adb7, `Models/ParakeetEOU/Streaming/160ms/decoder.mlmodelc/coremldata.bin` and three more) and in an application's list of pinned files
+(`20440.3_sod_fp16.mlmodelc`). What such a file holds is public as well, in the `metadata.json` beside it, but for the container's version: of
+all versions that were tried, one gives the published sum. `tests/compiler/test_published_roots.py` makes the files and compares. Other
+specification versions, such as 3 and 10, have been seen in no file: they are refused without `--unverified`.
 
 ## Analytics
 
@@ -109,12 +120,12 @@ A hash is the SHA-256 of a file in base64. `containsCustomLayer` is 1 for networ
 `model.mil` is the program as text, one statement an operation; forms of it that no file shows are listed in
 `moka.formats.mil_text.unverified`. The compiler's own entries in `buildInfo` are those of the release whose text this is. Weight files keep
 their names and are copied, never linked and never parsed: with shared blocks where the file system has them (reflinks), else by the kernel.
-Two things are Moka's own: the keys that enumerated shapes have in the text, and programs as models of a pipeline (refused without
-`--unverified`), which get their weight files copied into their own folder.
+One thing is Moka's own: the keys that enumerated shapes have in the text. Programs that are models of a pipeline have their weight files
+copied into their own folder, as Apple's compiler does, and no analytics (published).
 
 ## What a compiled model has forgotten
 
-The hash and the name of its source; the names of a pipeline's models; what was folded into other layers, and with it the count and the
+The hash and the name of its source; what was folded into other layers, and with it the count and the
 histogram of layers; the training parameters of networks. All else comes back: what is decompiled compiles to the same folder again.
 """
 

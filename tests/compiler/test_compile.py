@@ -261,9 +261,9 @@ def test_what_no_real_file_shows_is_refused_or_marked(tmp_path: Path) -> None:
 def test_specification_version_that_no_file_shows(tmp_path: Path) -> None:
     source = program(tmp_path)
     specification = schema.model().Model.FromString((source / "Data" / "com.apple.CoreML" / "model.mlmodel").read_bytes())
-    specification.specificationVersion = 8
+    specification.specificationVersion = 10
     write_package(source, specification, {"weight.bin": tmp_path / "weight.bin"})
-    with pytest.raises(moka.UnsupportedError, match="mlProgram of specification version 8"):
+    with pytest.raises(moka.UnsupportedError, match="mlProgram of specification version 10"):
         moka.compile(source, tmp_path)
     compiled = moka.compile(source, tmp_path, unverified=True)
     assert moka.load(compiled).predict({"x": [1, 1, 1]})["y"].tolist() == [2, 3, 4]

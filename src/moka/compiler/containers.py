@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,22 @@ from moka.compiler.neighbors import compile_neighbors
 from moka.compiler.networks import compile_network_model
 from moka.compiler.program import compile_program
 from moka.errors import FormatError
+from moka.formats import schema
 from moka.formats.files import read_bytes
 from moka.formats.mlmodel import LARGEST_MESSAGE, serialize
 from moka.formats.mlmodelc.analytics import ANALYTICS_FILE, Analytics, write_analytics
 from moka.formats.mlmodelc.binary import text, u64
-from moka.formats.mlmodelc.coremldata import PIPELINES, ROOT_FILE, Header, PipelineBody, ProgramBody, Root, SpecificationBody, write_root
+from moka.formats.mlmodelc.coremldata import (
+    PIPELINES,
+    ROOT_FILE,
+    Body,
+    Header,
+    PipelineBody,
+    ProgramBody,
+    Root,
+    SpecificationBody,
+    write_root,
+)
 from moka.formats.mlmodelc.folder import MODEL_NAMES, STAGE
 from moka.formats.source import ModelSource
 
@@ -48,7 +60,8 @@ def compile_container(source: ModelSource, folder: Path, compilation: Compilatio
     else:
         compiled = Compiled("spec", compilation.version(source, "spec"), _body(source, depth))
     header = Header(kind, compiled.container, compiled.version, specification.specificationVersion)
-    (folder / ROOT_FILE).write_bytes(write_root(Root(header, compiled.body)))
+    body = compiled.body if depth else _with_metadata(compiled.body)
+    (folder / ROOT_FILE).write_bytes(write_root(Root(header, body)))
     return compiled
 
 
@@ -65,6 +78,19 @@ def _program(source: ModelSource, folder: Path, compilation: Compilation) -> Com
     details = {"NeuralNetworkModelDetails": {"containsCustomLayer": "0", "modelDimension": "0"}}
     functions = len(source.specification.mlProgram.functions)
     return Compiled("generic", compilation.version(source, "generic"), ProgramBody(source.specification.description, functions), details)
+
+
+def _with_metadata(body: Body) -> Body:
+    """The root file of a program or a pipeline has metadata even where they are empty and the source leaves them out.
+
+    Models in pipelines have none then, nor have networks in the real files of 2017 to 2021.
+    """
+    if not isinstance(body, ProgramBody | PipelineBody):
+        return body
+    description = schema.model().ModelDescription()
+    description.CopyFrom(body.description)
+    description.metadata.SetInParent()
+    return replace(body, description=description)
 
 
 def _body(source: ModelSource, depth: int) -> SpecificationBody:
@@ -102,7 +128,7 @@ def _stage(source: ModelSource, folder: Path, compilation: Compilation, depth: i
         compilation.guess(f"a model of kind {kind} in a pipeline")
     folder.mkdir()
     compiled = compile_container(source, folder, compilation, depth)
-    if compiled.details:
+    if compiled.details and kind != "mlProgram":
         write_details(folder, compiled.details)
     return compiled
 
