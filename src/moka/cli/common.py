@@ -16,9 +16,11 @@ from rich.table import Table
 
 from moka.errors import MokaError
 
-__all__ = ["Verb", "as_json", "console", "model_argument", "print_json", "progress", "size_text", "table", "verb"]
+__all__ = ["Verb", "as_json", "console", "engine_option", "model_argument", "print_json", "progress", "size_text", "table", "verb"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_ENGINES = ("auto", "torch", "onnxruntime", "openvino", "coreml")
 
 _WIDTH = 120
 """Columns where the output is no terminal and COLUMNS does not say."""
@@ -53,6 +55,12 @@ def verb() -> Callable[[Callable[..., Any]], click.Command]:
 def model_argument(function: F) -> F:
     """The model that a verb is about."""
     return click.argument("model", type=click.Path())(function)
+
+
+def engine_option(function: F) -> F:
+    """``--engine``: what runs the model."""
+    text = "What runs the operations that it can run; coreml, on macOS only, runs the whole model with Apple's own Core ML."
+    return click.option("--engine", type=click.Choice(_ENGINES), default="auto", help=text)(function)
 
 
 def as_json(function: F) -> F:

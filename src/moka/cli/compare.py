@@ -21,7 +21,9 @@ __all__ = ["command"]
     "--numerics", type=click.Choice(["fp32", "fp16", "device"]), default="device", show_default=True, help="How the model computes."
 )
 @click.option(
-    "--engine", type=click.Choice(["torch", "onnxruntime", "openvino"]), help="Compare only the outputs, as this engine gives them."
+    "--engine",
+    type=click.Choice(["torch", "onnxruntime", "openvino", "coreml"]),
+    help="Compare only the outputs, as this engine gives them.",
 )
 @click.option("--function", metavar="NAME", help="The function to run, of a model with several.")
 @click.option("--input", "-i", "inputs", multiple=True, metavar="NAME=VALUE", help="An input of the model: a file, a number or JSON.")

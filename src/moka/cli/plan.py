@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 import moka
-from moka.cli.common import as_json, console, model_argument, print_json, progress, verb
+from moka.cli.common import as_json, console, engine_option, model_argument, print_json, progress, verb
 
 __all__ = ["command"]
 
@@ -25,6 +26,7 @@ _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
     metavar="UNITS",
     help=f"What the model may run on: {', '.join(_COMPUTE_UNITS)}.",
 )
+@engine_option
 @click.option("--function", metavar="NAME", help="The function to plan, of a model with several.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZES", help="The shape of a flexible input: x=1,3,512,512.")
 @click.option("--measure", is_flag=True, help="Time the alternatives on this machine; the times are kept in the cache.")
@@ -37,6 +39,7 @@ def command(
     model: str,
     device: str | None,
     compute_units: str,
+    engine: Any,
     function: str | None,
     shapes: Sequence[str],
     measure: bool,
@@ -56,7 +59,7 @@ def command(
     sizes = dict(map(_shape, shapes))
     followed = None if pins is None else moka.load_plan(pins)
     with progress(f"loading {model}") as say:
-        loaded = moka.load(model, compute_units=compute_units, function=function)
+        loaded = moka.load(model, compute_units=compute_units, function=function, engine=engine)
         say(f"measuring {model}" if measure else f"planning {model}")
         made = loaded.plan(device, measure=measure, shapes=sizes, pins=followed)
     if save is not None:

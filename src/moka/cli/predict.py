@@ -10,7 +10,7 @@ import click
 from rich.text import Text
 
 import moka
-from moka.cli.common import as_json, console, model_argument, print_json, progress, table, verb
+from moka.cli.common import as_json, console, engine_option, model_argument, print_json, progress, table, verb
 from moka.cli.inputs import given_inputs, input_option, names
 from moka.cli.values import summary, summary_text
 
@@ -40,6 +40,7 @@ _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
     metavar="UNITS",
     help=f"What the model may run on: {', '.join(_COMPUTE_UNITS)}.",
 )
+@engine_option
 @click.option(
     "--numerics",
     type=click.Choice(["fast", "device"]),
@@ -59,6 +60,7 @@ def command(
     resize: bool,
     function: str | None,
     compute_units: str,
+    engine: Any,
     numerics: Any,
     repeat: int,
     top: int,
@@ -73,7 +75,7 @@ def command(
     """
     with progress(f"loading {model}") as say:
         start = time.perf_counter()
-        loaded = moka.load(model, compute_units=compute_units, function=function, numerics=numerics)
+        loaded = moka.load(model, compute_units=compute_units, function=function, numerics=numerics, engine=engine)
         seconds = {"load": time.perf_counter() - start}
         files = _files(outputs, loaded)
         data = given_inputs(inputs, loaded, seed, resize)

@@ -9,13 +9,12 @@ from typing import Any
 import click
 
 import moka
-from moka.cli.common import as_json, console, model_argument, print_json, progress, verb
+from moka.cli.common import as_json, console, engine_option, model_argument, print_json, progress, verb
 from moka.cli.inputs import given_inputs, input_option
 
 __all__ = ["command"]
 
 _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
-_ENGINES = ("auto", "torch", "onnxruntime", "openvino")
 
 
 @verb()
@@ -25,7 +24,7 @@ _ENGINES = ("auto", "torch", "onnxruntime", "openvino")
 @click.option("--resize", is_flag=True, help="Resize images to the size that the model takes.")
 @click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Predictions that count.")
 @click.option("--warmup", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Predictions before those.")
-@click.option("--engine", type=click.Choice(_ENGINES), default="auto", help="What runs the operations that it can run.")
+@engine_option
 @click.option(
     "--compute-units",
     type=click.Choice(_COMPUTE_UNITS, case_sensitive=False),

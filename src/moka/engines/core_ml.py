@@ -39,7 +39,7 @@ def absence() -> str:
     if loaded is not None and getattr(loaded.__spec__, "origin", None) == "moka.bridge":
         return "Moka's bridge stands in the place of Apple's Core ML: call moka.bridge.uninstall()"
     if importlib.machinery.PathFinder.find_spec(f"coremltools.{_LIBRARY}", [str(coremltools_folder())]) is None:
-        return f"the installed coremltools has no {_LIBRARY} for this Python: pip install --force-reinstall coremltools, from a wheel"
+        return f"the installed coremltools has no {_LIBRARY} for this Python: pip install --force-reinstall --only-binary coremltools coremltools"
     return ""
 
 
