@@ -439,6 +439,21 @@ def test_a_profile_times_whole_predictions(binding: Bound, half: Path) -> None:
     assert made.predict.p50 >= 0.001
 
 
+def test_what_needs_the_inside_of_a_model_opens_its_file(binding: Bound, half: Path, tmp_path: Path) -> None:
+    model = load(half)
+    assert moka.export(model, tmp_path / "half.onnx").path.exists()
+    x = torch.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(moka.pytorch.to_module(model)(x).detach(), 2 * x)
+    assert binding.fed == []
+
+
+@pytest.mark.parametrize(("error", "agrees"), [(0.0, True), (1.0, False)])
+def test_core_mls_outputs_beside_others(binding: Bound, half: Path, error: float, agrees: bool) -> None:
+    binding.compute = staticmethod(lambda data: {"y": data["x"] * 2 + error})
+    assert moka.pytorch.compare(half, engine="coreml").agrees is agrees
+    assert len(binding.fed) == 1
+
+
 on_a_mac = pytest.mark.skipif(sys.platform != "darwin", reason="Apple's Core ML is part of macOS")
 
 

@@ -39,7 +39,8 @@ def absence() -> str:
     if loaded is not None and getattr(loaded.__spec__, "origin", None) == "moka.bridge":
         return "Moka's bridge stands in the place of Apple's Core ML: call moka.bridge.uninstall()"
     if importlib.machinery.PathFinder.find_spec(f"coremltools.{_LIBRARY}", [str(coremltools_folder())]) is None:
-        return f"the installed coremltools has no {_LIBRARY} for this Python: pip install --force-reinstall --only-binary coremltools coremltools"
+        install = "pip install --force-reinstall --only-binary coremltools coremltools"
+        return f"the installed coremltools has no {_LIBRARY} for this Python: {install}"
     return ""
 
 
@@ -62,7 +63,7 @@ class CoreMlState:
 
 
 class CoreMlExecutable:
-    """A function of a model that Core ML runs as a whole. Threads take turns: Core ML allows one prediction at a time on a model.
+    """A function of a model that Core ML runs as a whole. Threads take turns: Apple asks that a model be used on one at a time.
 
     Args:
         path: the model: a ``.mlmodel`` file, an ``.mlpackage`` or a ``.mlmodelc`` folder.

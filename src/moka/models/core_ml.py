@@ -12,7 +12,7 @@ from moka.models.configuration import Configuration
 from moka.models.features import Feature, SequenceFeature, presented
 from moka.models.images import ImageFeature
 from moka.models.machine import machine_name
-from moka.models.model import Model, ModelState
+from moka.models.model import Model, ModelState, load
 from moka.models.network_model import with_batches
 from moka.planning.core_ml import core_ml_plan
 from moka.planning.plan import Plan
@@ -50,6 +50,9 @@ class CoreMlModel(Model):
         if not self.function.states:
             return super().make_state()
         return ModelState(self.function.states, self.executable.new_state())
+
+    def opened(self) -> Model:
+        return load(self.path, compute_units=self.compute_units, function=self.configuration.function)
 
     def placed(self, compute_units: str) -> Plan:
         """Where Core ML itself says that it runs the model's operations or layers, on this machine.

@@ -81,7 +81,7 @@ def export(
     if Path(path).suffix != ".onnx":
         raise InputError(f"path is {os.fspath(path)!r}; expected a name that ends in .onnx")
     progress("loading")
-    loaded = model if isinstance(model, Model) else load(model)
+    loaded = model.opened() if isinstance(model, Model) else load(model)
     progress("lowering")
     function, classes = _without_labels(_function(loaded, shapes or {}))
     message, weights = _lowered(loaded, function)

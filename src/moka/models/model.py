@@ -221,6 +221,10 @@ class Model(ABC):
         """
         raise UnsupportedError(f"{self.path}: models of kind {self.kind} do not change; copy the file")
 
+    def opened(self) -> Model:
+        """The model as one that Moka knows the inside of: itself, unless Core ML runs it as a whole; then its file, loaded again."""
+        return self
+
     def widen_outputs(self) -> None:
         """From now on gives outputs declared FLOAT16 as float32 arrays, with the precision that they were computed in.
 

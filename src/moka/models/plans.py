@@ -70,7 +70,7 @@ def plan(
     if isinstance(model, CoreMlModel):
         if device is None:
             return _core_ml_plan(model, units, measure or bool(shapes or pins))
-        model = load(model.path, function=model.configuration.function)
+        model = model.opened()
     if isinstance(model, PipelineModel):
         return _pipeline_plan(model, device, configuration, measure)
     if not isinstance(model, ProgramModel | NetworkModel):

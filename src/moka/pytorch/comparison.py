@@ -176,7 +176,7 @@ def _program(reference: Any) -> ExportedProgram | None:
 def _network(model: Any) -> ProgramModel | NetworkModel:
     if model is None or isinstance(model, torch.nn.Module):
         raise InputError("model is missing: give the Core ML model that PyTorch is compared with")
-    loaded = model if isinstance(model, Model) else load(model)
+    loaded = model.opened() if isinstance(model, Model) else load(model)
     if not isinstance(loaded, ProgramModel | NetworkModel):
         raise UnsupportedError(f"{loaded.path}: models of kind {loaded.kind} are not compared; expected an ML Program or a neural network")
     return loaded

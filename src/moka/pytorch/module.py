@@ -60,7 +60,7 @@ def to_module(
         raise InputError(f"dtype is {dtype}; expected a floating-point type, such as torch.float32")
     if isinstance(model, Model) and function not in (None, model.function.name):
         raise InputError(f"function is {function!r}, but the model was loaded for {model.function.name!r}; give its path instead")
-    loaded = model if isinstance(model, Model) else load(model, function=function)
+    loaded = model.opened() if isinstance(model, Model) else load(model, function=function)
     if not isinstance(loaded, ProgramModel | NetworkModel):
         raise UnsupportedError(
             f"{loaded.path}: models of kind {loaded.kind} are no networks; to_module takes ML Programs and neural networks"
