@@ -385,11 +385,11 @@ def test_a_plan_says_what_core_ml_says(binding: Bound, half: Path) -> None:
         ("y", "conv", "", "coreml", "neural_engine", 0.75),
         ("inner", "add", "loop", "coreml", "cpu", 0.0),
         ("loop", "while_loop", "", "coreml", "cpu", 0.25),
-        ("odd", "cast", "", "coreml", "", 0.0),
+        ("odd", "cast", "", "coreml", "unknown", 0.0),
     ]
     assert [option.device for option in made["y"].supported] == ["neural_engine", "gpu", "cpu"]
     assert [option.device for option in made["loop"].supported] == ["cpu"]
-    assert made.shares() == {("coreml", "neural_engine"): 0.75, ("coreml", "cpu"): 0.25, ("coreml", ""): 0.0}
+    assert made.shares() == {("coreml", "neural_engine"): 0.75, ("coreml", "cpu"): 0.25, ("coreml", "unknown"): 0.0}
     assert "of 1 operations Core ML does not say where they run: odd" in str(made)
     assert moka.Plan.from_json(made.to_json()) == made
 

@@ -18,6 +18,9 @@ _ENGINE = "coreml"
 _DEVICES = {"MLNeuralEngineComputeDevice": "neural_engine", "MLGPUComputeDevice": "gpu", "MLCPUComputeDevice": "cpu"}
 """Devices by the names of coremltools' classes."""
 
+_UNKNOWN = "unknown"
+"""The device of what Core ML says nothing of."""
+
 _REFUSED = (Reason("Core ML does not name it among the devices that support it"),)
 
 
@@ -45,7 +48,7 @@ def _filled(found: Any, structure: Any, whole: Plan) -> Plan:
     else:
         return replace(whole, notes=(Reason("Core ML says nothing of where models of this kind run"),))
     notes = [Reason("what Core ML itself says, in shares of its work: it gives no times, no arithmetic and no bytes, which are 0 here")]
-    if silent := [item.operation for item in placements if not item.device]:
+    if silent := [item.operation for item in placements if item.device == _UNKNOWN]:
         notes.append(Reason(f"of {len(silent)} operations Core ML does not say where they run: {', '.join(silent[:3])}"))
     return replace(whole, placements=tuple(placements), exact=False, notes=tuple(notes))
 
@@ -73,9 +76,9 @@ def _layer(found: Any, layer: Any, units: str) -> Placement:
 
 
 def _places(usage: Any, units: str) -> tuple[str, tuple[Option, ...]]:
-    """The device that Core ML prefers, empty where it does not say, and each that the compute units allow."""
+    """The device that Core ML prefers, and each that the compute units allow."""
     if usage is None:
-        return "", ()
+        return _UNKNOWN, ()
     supported = {_DEVICES[type(device).__name__] for device in usage.supported_compute_devices}
     options = (Option(_ENGINE, unit, 0.0 if unit in supported else None, () if unit in supported else _REFUSED) for unit in UNITS[units])
     return _DEVICES[type(usage.preferred_compute_device).__name__], tuple(options)

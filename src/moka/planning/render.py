@@ -29,7 +29,7 @@ __all__ = [
     "time_text",
 ]
 
-_DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU", "neural_engine": "Neural Engine"}
+_DEVICES = {"cpu": "CPU", "gpu": "GPU", "npu": "NPU", "neural_engine": "Neural Engine", "unknown": "unknown"}
 _NAMED = 4
 """How many names a list shows."""
 
