@@ -316,6 +316,21 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert told == ["writing model.mil", "copying weights/weight.bin", "writing metadata"]
 
 
+@pytest.mark.parametrize(
+    ("destination", "problem"), [("file", "is a file"), ("file/inside", "can't be made"), ("locked", "nothing can be")]
+)
+def test_destination_that_can_not_be_written(tmp_path: Path, destination: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = program(tmp_path)
+    compiled = moka.compile(source, tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "locked").mkdir()
+    # Root may write everywhere, so that the permissions of a folder do not do here.
+    monkeypatch.setattr(files.os, "access", lambda path, mode: Path(path).name != "locked")
+    for make, model in ((moka.compile, source), (moka.decompile, compiled)):
+        with pytest.raises(moka.InputError, match=f"destination .*{destination}: {problem}"):
+            make(model, tmp_path / destination)
+
+
 def test_compiled_model_is_not_compiled(tmp_path: Path) -> None:
     compiled = moka.compile(program(tmp_path), tmp_path)
     with pytest.raises(moka.InputError, match="is compiled already"):
@@ -382,14 +397,17 @@ def test_pipelines_within_pipelines(tmp_path: Path) -> None:
         moka.compile(nested(tmp_path, wrap, 17), tmp_path, unverified=True)
 
 
-def test_programs_in_a_pipeline_have_their_weights(tmp_path: Path) -> None:
-    """Two programs that share a weight file: y = x + (1, 2, 3) from x, and once more."""
-    package = program(tmp_path)
-    model = schema.model().Model.FromString((package / "Data" / "com.apple.CoreML" / "model.mlmodel").read_bytes())
+def twice(folder: Path) -> Path:
+    """A pipeline of two programs that share a weight file: y = x + (1, 2, 3) from x, and once more."""
+    model = schema.model().Model.FromString((program(folder) / "Data" / "com.apple.CoreML" / "model.mlmodel").read_bytes())
     pipeline = schema.model().Model(specificationVersion=6, description=model.description)
     pipeline.pipeline.models.extend([model, model])
-    write_package(tmp_path / "Twice.mlpackage", pipeline, {"weight.bin": tmp_path / "weight.bin"})
-    compiled = moka.compile(tmp_path / "Twice.mlpackage", tmp_path, unverified=True)
+    write_package(folder / "Twice.mlpackage", pipeline, {"weight.bin": folder / "weight.bin"})
+    return folder / "Twice.mlpackage"
+
+
+def test_programs_in_a_pipeline_have_their_weights(tmp_path: Path) -> None:
+    compiled = moka.compile(twice(tmp_path), tmp_path)
     back = moka.decompile(compiled, tmp_path / "back")
     weights = (tmp_path / "weight.bin").read_bytes()
     for index in range(2):
@@ -397,6 +415,21 @@ def test_programs_in_a_pipeline_have_their_weights(tmp_path: Path) -> None:
         assert (back / f"Data/com.apple.CoreML/weights/model{index}/weights/weight.bin").read_bytes() == weights
     for path in (tmp_path / "Twice.mlpackage", compiled, back):
         assert moka.load(path).predict({"x": [1, 1, 1]})["y"].tolist() == [2, 3, 4]
+
+
+def test_empty_metadata_stand_in_the_root_file_but_not_in_pipelines(tmp_path: Path) -> None:
+    """As a public account of programs and pipelines that Apple's compiler made has it: field 100 of no bytes, at the description's end."""
+    compiled = moka.compile(program(tmp_path), tmp_path)
+    pipeline = moka.compile(twice(tmp_path), tmp_path)
+    ends = (
+        b"\xa2\x06\x00" + (502).to_bytes(8, "little") + bytes(8),
+        b"\xa2\x06\x00" + (2).to_bytes(8, "little") + (202).to_bytes(8, "little"),
+    )
+    assert (compiled / "coremldata.bin").read_bytes().endswith(ends[0])
+    assert (pipeline / "coremldata.bin").read_bytes().endswith(ends[1])
+    for index in range(2):
+        assert not (pipeline / f"model{index}" / "coremldata.bin").read_bytes().endswith(ends[0])
+        assert not (pipeline / f"model{index}" / "analytics").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a process's peak memory there")

@@ -439,6 +439,17 @@ def test_biases_that_differ_between_colors_are_a_guess(tmp_path: Path) -> None:
         compile_network(source, tmp_path)
 
 
+def test_an_empty_message_about_training_is_no_training(tmp_path: Path) -> None:
+    """As coremltools leaves it in the classifiers that it converts."""
+
+    def build(net: NeuralNetworkBuilder) -> None:
+        net.add_activation("f", "SIGMOID", "x", "y")
+        net.nn_spec.updateParams.SetInParent()
+
+    compiled = moka.compile(write_network(tmp_path / "network.mlmodel", build, (4, 12, 5), exact=False), tmp_path)
+    assert moka.metadata(compiled)[0]["isUpdatable"] == "0"
+
+
 def test_a_blob_that_two_layers_write_is_refused(tmp_path: Path) -> None:
     def build(net: NeuralNetworkBuilder) -> None:
         net.add_activation("first", "SIGMOID", "x", "y")

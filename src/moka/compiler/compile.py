@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moka.compiler.compilation import Compilation, Progress
 from moka.compiler.containers import compile_container, write_details
+from moka.compiler.files import make_destination
 from moka.compiler.targets import check_target
 from moka.errors import InputError
 from moka.formats.files import replacing_folder
@@ -53,7 +54,7 @@ def compile(
     Raises:
         FormatError: the model is not what its format demands.
         UnsupportedError: a kind of model, a layer or an option that no real compiled model has shown, or a release that does not load it.
-        InputError: the model is compiled already, or an argument has a value that is none of those allowed.
+        InputError: the model is compiled already, the destination can't be written, or an argument has a value that is not allowed.
     """
     path = Path(model)
     if path.is_dir() and not is_package(path):
@@ -61,7 +62,7 @@ def compile(
     source = open_source(path)
     check_target(source, platform, deployment_target, container)
     target = Path(destination) / f"{_name(source.path)}{SUFFIX}"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_destination(target.parent)
     with replacing_folder(target) as folder:
         compile_into(source, folder, Compilation(unverified, rank_info, progress or (lambda _: None)))
     return target

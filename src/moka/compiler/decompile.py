@@ -6,6 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from moka.compiler.files import make_destination
 from moka.compiler.program import weight_files
 from moka.errors import InputError
 from moka.formats.files import replacing_file
@@ -34,14 +35,14 @@ def decompile(compiled: str | os.PathLike[str], destination: str | os.PathLike[s
     Raises:
         FormatError: the compiled model is not what its format demands.
         UnsupportedError: a kind of model, or a layer, whose compiled form Moka does not know.
-        InputError: the model is not compiled.
+        InputError: the model is not compiled, or the destination can't be written.
     """
     path = Path(compiled)
     if not is_compiled(path):
         raise InputError(f"{path}: is not compiled; expected the folder of a compiled model, with coremldata.bin")
     source = open_source(path)
     folder = Path(destination)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_destination(folder)
     name = Path(os.path.abspath(path)).name.removesuffix(".mlmodelc")
     weights = _weights(source)
     if weights is None:

@@ -1,4 +1,4 @@
-"""Copies of weight files: shared blocks where the file system can, else within the kernel, and never a hard link.
+"""Where results go, and copies of weight files: shared blocks where the file system can, else within the kernel, never a hard link.
 
 A hard link would let an edited source change a compiled model. The content is not read into memory.
 """
@@ -12,15 +12,26 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from moka.errors import FormatError
+from moka.errors import FormatError, InputError
 from moka.formats.files import regular_file_size
 
-__all__ = ["copy_file"]
+__all__ = ["copy_file", "make_destination"]
 
 _FICLONE = 0x40049409
 """Linux's request that a file share the blocks of another until one of them changes."""
 
 _CHUNK = 2**30
+
+
+def make_destination(folder: Path) -> None:
+    """Makes the folder that a result goes into, where there is none; InputError where that can't be, or nothing can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = "is a file" if folder.is_file() else f"can't be made: {error.strerror}"
+        raise InputError(f"destination {folder}: {problem}; expected a folder, or where one can be made") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"destination {folder}: nothing can be written there; give it other permissions, or choose another folder")
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -30,7 +30,7 @@ def compile_network_model(source: ModelSource, folder: Path, compilation: Compil
 
     version = compilation.version(source, "generic")
     message = getattr(source.specification, source.specification.WhichOneof("Type"))
-    if message.HasField("updateParams"):
+    if message.updateParams.ByteSize():
         compilation.guess("an updatable network")
     compilation.progress("writing layers and weights")
     details = compile_network(source, folder, unverified=compilation.unverified, rank_info=compilation.rank_info)

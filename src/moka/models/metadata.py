@@ -99,7 +99,7 @@ def _entry(source: ModelSource, guess: Callable[[str], object]) -> dict[str, Any
     description = ModelDescription.parse(specification.description)
     models = parts(source)
     networks = [part.network for part in models if part.network is not None]
-    if any(network.HasField("updateParams") for network in networks):
+    if any(network.updateParams.ByteSize() for network in networks):  # coremltools leaves empty ones in classifiers
         guess("an updatable network")
     # The release of 2021 that the only known files of half-precision networks come from wrote no precisions, and empty texts.
     bare = any(map(has_other_weights, networks))

@@ -98,7 +98,7 @@ def compile_network(source: ModelSource, folder: Path, *, unverified: bool = Fal
 
 def _check(specification: Any, message: Any, compilation: Compilation) -> None:
     """What concerns the network as a whole and no real compiled model shows."""
-    if specification.isUpdatable or message.HasField("updateParams"):
+    if specification.isUpdatable or message.updateParams.ByteSize():
         compilation.guess("updateParams: a network that can be trained on the device")
     if message.arrayInputShapeMapping != message.imageInputShapeMapping:
         compilation.guess("arrayInputShapeMapping and imageInputShapeMapping that differ")
