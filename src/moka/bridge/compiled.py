@@ -1,7 +1,7 @@
 """Compiled models as coremltools handles them: folders of its own, which it moves, copies and deletes.
 
-They are copies of what `moka.compiler.cache.compile_model` keeps, in Apple's format. What Moka can't compile, because the compiled form
-of a kind of model or of a layer is not known, is kept as it is in a folder that only Moka reads:
+They are copies of what `moka.compiler.cache.compile_model` keeps, in Apple's format. What can't be compiled, because a compiled network
+has no place for it, is kept as it is in a folder that only Moka reads:
 
 NAME_xxxxxxxx.mlmodelc/source.mlpackage/...      of a package
 NAME_xxxxxxxx.mlmodelc/source.mlmodel            of a file
