@@ -117,3 +117,17 @@ def test_openvino_is_not_given_what_it_could_not_survive() -> None:
     np.testing.assert_array_equal(np.asarray(executable.run({"x": np.float32([[-1, 0, 2]])})["y0"]), [[0, 0, 2]])
     with pytest.raises(ExecutionError, match="without elements"):
         executable.run({"x": np.zeros((0, 3), np.float32)})
+
+
+@pytest.mark.parametrize("runtime", ENGINES)
+@pytest.mark.parametrize("clip", [None, 0.3], ids=["native", "steps"])
+def test_states_with_more_rows_than_the_batch(runtime: str, clip: float | None) -> None:
+    """As coremltools writes packed sequences: a row for each step. Those beyond the batch change nothing."""
+    constants = LSTM if clip is None else {**LSTM, "clip": clip}
+    program = segment("lstm", constants, {"x": (5, 2, 8), "initial_h": ("n", 6), "initial_c": ("n", 6)})
+    x, h, c = normal(5, 2, 8), normal(5, 6), normal(5, 6)
+    executable = ENGINES[runtime].compile(program)
+    found = executable.run({"x": x, "initial_h": h, "initial_c": c})
+    expected = TorchEngine().compile(program).run({"x": x, "initial_h": h[:2], "initial_c": c[:2]})
+    for key, value in found.items():
+        np.testing.assert_allclose(np.asarray(value), expected[key].numpy(), rtol=0, atol=2e-5)

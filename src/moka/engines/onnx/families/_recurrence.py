@@ -11,7 +11,7 @@ import numpy as np
 from moka.engines.onnx.families._nodes import reshape, squeeze, transpose, unsqueeze
 from moka.engines.onnx.graph import Graph, Operand, Unlowerable
 
-__all__ = ["Activation", "Step", "has_native", "native", "reordered", "returned", "scan", "turned"]
+__all__ = ["Activation", "Step", "has_native", "native", "reordered", "returned", "scan", "started", "turned"]
 
 Step: TypeAlias = Callable[[Graph, Operand, list[Operand]], list[Operand]]
 """From one step's input and the states, the hidden one first, to the states after it.
@@ -136,6 +136,17 @@ def _refuse_changing(g: Graph, inner: Graph, own: Sequence[Operand]) -> None:
     changing = [name for node in inner.nodes for name in node.input if name not in known]
     if changing and g.target.name == "openvino":
         raise Unlowerable(f"{changing[0]!r}, which every step uses, is computed while the program runs")
+
+
+def started(g: Graph, x: Operand, state: Operand) -> Operand:
+    """An initial state with a row for each sequence of the batch, where the program does not say how many it has.
+
+    Packed sequences, as coremltools converts them, come with a row of zeros for each step; Core ML does not use those beyond the batch.
+    """
+    if state.is_static(0) or not x.is_static(1):
+        return state
+    rows = g.node("Slice", state, g.ints([0]), g.ints([x.size(1)]), g.ints([0]))
+    return Operand(rows.name, state.dtype, (x.size(1), *state.shape[1:]) if state.shape else None)
 
 
 def returned(g: Graph, sequence: Operand, hidden: Operand, output_sequence: bool) -> Operand:

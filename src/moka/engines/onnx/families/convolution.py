@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from moka.engines.onnx.families._nodes import reshape
+from moka.engines.onnx.families._nodes import along_axis, reshape
 from moka.engines.onnx.graph import Graph, Operand, Unlowerable
 from moka.engines.onnx.registry import lowers
 from moka.ops._windows import Pads, PadType, explicit_pads, extents, per_dimension, split
@@ -41,6 +41,14 @@ def padded(g: Graph, x: Operand, pads: Pads, value: float) -> Operand:
     return g.node("Pad", x, g.ints(flat([(0, 0), (0, 0), *pads])), value)
 
 
+def _biased(g: Graph, kind: str, x: Operand, weight: Operand, bias: Operand | None, **attributes: Any) -> Operand:
+    """A convolution with its bias, which OpenVINO gets as an addition: its reader would make nine operators of it, all but one to fold."""
+    weight, bias = g.cast(weight, x.dtype), None if bias is None else g.cast(bias, x.dtype)
+    if bias is None or g.target.name != "openvino":
+        return g.node(kind, x, weight, bias, **attributes)
+    return g.node("Add", g.node(kind, x, weight, **attributes), along_axis(g, bias, weight.rank, 1))
+
+
 @lowers("conv")
 def conv(
     g: Graph,
@@ -64,8 +72,7 @@ def conv(
         if min(map(min, pads), default=0) < 0:
             x, pads = padded(g, x, pads, 0.0), [(0, 0)] * len(pads)
         padding = {"pads": flat(pads)}
-    parameters = [g.cast(weight, x.dtype), None if bias is None else g.cast(bias, x.dtype)]
-    return g.node("Conv", x, *parameters, kernel_shape=kernel, strides=strides, dilations=dilations, group=groups, **padding)
+    return _biased(g, "Conv", x, weight, bias, kernel_shape=kernel, strides=strides, dilations=dilations, group=groups, **padding)
 
 
 @lowers("conv_quantized")
@@ -114,9 +121,8 @@ def conv_transpose(
         pads, extra = _cut(pad_type, pad, extent, strides)
     else:
         pads, extra = _cut_to(x, output_shape[-len(kernel) :], pad_type, pad, extent, strides)
-    parameters = [g.cast(weight, x.dtype), None if bias is None else g.cast(bias, x.dtype)]
-    return g.node(
-        "ConvTranspose", x, *parameters, kernel_shape=kernel, strides=strides, dilations=dilations, group=groups,
+    return _biased(
+        g, "ConvTranspose", x, weight, bias, kernel_shape=kernel, strides=strides, dilations=dilations, group=groups,
         pads=flat(pads), output_padding=extra if any(extra) else None,
     )  # fmt: skip
 

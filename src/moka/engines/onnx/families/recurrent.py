@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moka.engines.onnx.families._nodes import transpose, unsqueeze
-from moka.engines.onnx.families._recurrence import Activation, Step, has_native, native, reordered, returned, scan, turned
+from moka.engines.onnx.families._recurrence import Activation, Step, has_native, native, reordered, returned, scan, started, turned
 from moka.engines.onnx.graph import Graph, Operand
 from moka.engines.onnx.registry import lowers
 
@@ -127,6 +127,7 @@ def lstm_layer(
     """The hidden states, the last of them, and the last cell state; of two directions side by side."""
     if (nothing := _nothing(g, x, h)) is not None:
         return nothing, h, c
+    h, c = started(g, x, h), started(g, x, c)
     if cell.is_native(g, x, weights, c):
         order = (0, 2, 1, 3)
         stacked = [
@@ -165,6 +166,7 @@ def gru_layer(
     """The hidden states and the last of them. ``bias`` goes with the hidden state, ``input_bias`` with the inputs."""
     if (nothing := _nothing(g, x, h)) is not None:
         return nothing, h
+    h = started(g, x, h)
     if has_native(g, activations):
         order = (2, 0, 1)
         given = [_stack(g, [reordered(g, weight, order, 3)]) for weight in (weight_ih, weight_hh)]
@@ -200,6 +202,7 @@ def rnn_layer(
     """The hidden states and the last of them."""
     if (nothing := _nothing(g, x, h)) is not None:
         return nothing, h
+    h = started(g, x, h)
     if has_native(g, [activation]):
         given = [_stack(g, [weight_ih]), _stack(g, [weight_hh]), _stack(g, [_bias(g, bias, None, (0,), weight_hh)])]
         sequence, (h,) = native(g, "RNN", x, given, [h], [activation], direction=direction)
