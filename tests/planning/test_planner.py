@@ -17,7 +17,7 @@ from moka.formats import dtypes
 from moka.ir.program import Block, Function, Value
 from moka.ir.types import ListType, TensorType
 from moka.planning.plan import Missing, Plan
-from moka.planning.planner import Candidate, Request, make_plan, segments_of
+from moka.planning.planner import Candidate, Request, make_plan, most_used, segments_of
 from moka.planning.rules import Reason
 from tests.ir.programs import const, function, operation
 from tests.planning.programs import candidate, chain, state, tensor
@@ -201,6 +201,16 @@ def mixed() -> Plan:
     missing = (Missing("other", ("cpu", "gpu"), "pip install other"),)
     note = Reason("large", "model-size", "Apple", "high", "compress it")
     return plan(condition(), candidate("fast", refuses={"sin": "no sine"}), candidate("slow", **SLOW), missing=missing, notes=(note,))
+
+
+def test_what_is_used_most_is_what_the_plan_uses_most() -> None:
+    made = chain("relu", "exp", "sin", "relu")
+    some = candidate("some", refuses={"sin": "no sine", "exp": "no exponential"}, peak={"fp32": 1e12})
+    rest, request = candidate("rest", **SLOW), Request("model", "here", margin=0.0)
+    for both in ([some, rest], [rest, some]):
+        names = places(make_plan(made, both, request))
+        assert most_used(made, both, request) == (max(dict.fromkeys(names), key=names.count), "cpu")
+    assert most_used(Function("empty", [], "ios15", Block()), [some], request) is None
 
 
 def test_the_same_input_gives_the_same_plan() -> None:

@@ -174,6 +174,8 @@ def _with_constants(run: Sequence[Operation], constant: set[Operation]) -> set[O
 
 def used_values(operation: Operation) -> list[Value]:
     """Values that an operation and its nested blocks take from outside, each once."""
+    if not operation.blocks:
+        return list(dict.fromkeys(argument for argument in operation.arguments() if isinstance(argument, Value)))
     inner = [item for block in operation.blocks for item in block.walk()]
     blocks = [block for item in (operation, *inner) for block in item.blocks]
     made = {value for item in inner for value in item.outputs} | {value for block in blocks for value in block.inputs}

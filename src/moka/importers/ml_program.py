@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -53,7 +54,7 @@ def _block(message: Any, outer: dict[str, Value], source: ModelSource, where: st
     return Block(
         inputs=inputs,
         operations=operations,
-        outputs=[_defined(scope, name, f"output of {where}") for name in message.outputs],
+        outputs=[_output(scope, name, where) for name in message.outputs],
         attributes={key: import_value(value, source) for key, value in message.attributes.items()},
     )
 
@@ -78,19 +79,27 @@ def _label(message: Any) -> str:
 
 
 def _arguments(bindings: Iterable[Any], scope: dict[str, Value], source: ModelSource, message: Any, parameter: str) -> tuple[Argument, ...]:
-    return tuple(
-        _defined(scope, binding.name, f"input {parameter!r} of {message.type} {_label(message)!r}")
-        if binding.WhichOneof("binding") == "name"
-        else import_value(binding.value, source)
-        for binding in bindings
-    )
+    return tuple([_argument(binding, scope, source, message, parameter) for binding in bindings])
 
 
-def _defined(scope: dict[str, Value], name: str, user: str) -> Value:
+def _argument(binding: Any, scope: dict[str, Value], source: ModelSource, message: Any, parameter: str) -> Argument:
+    if binding.WhichOneof("binding") != "name":
+        return import_value(binding.value, source)
+    value = scope.get(binding.name)
+    if value is None:
+        raise _undefined(f"input {parameter!r} of {message.type} {_label(message)!r}", binding.name)
+    return value
+
+
+def _output(scope: dict[str, Value], name: str, where: str) -> Value:
     value = scope.get(name)
     if value is None:
-        raise ProgramError(f"{user}: {name!r} is not defined before it is used")
+        raise _undefined(f"output of {where}", name)
     return value
+
+
+def _undefined(user: str, name: str) -> ProgramError:
+    return ProgramError(f"{user}: {name!r} is not defined before it is used")
 
 
 def import_type(message: Any) -> Type:
@@ -116,10 +125,10 @@ def _tensor_type(message: Any) -> TensorType:
     dtype = dtypes.BY_MIL.get(message.dataType)
     if dtype is None:
         raise ProgramError(f"data type {message.dataType} is none that the Core ML schema defines")
-    dimensions = message.dimensions
-    if message.rank < 0 or any(item.unknown.variadic for item in dimensions if item.WhichOneof("dimension") == "unknown"):
+    shape = [_dimension(item) for item in message.dimensions]
+    if message.rank < 0 or (None in shape and any(item.unknown.variadic for item in message.dimensions)):
         return TensorType(dtype, None)
-    return TensorType(dtype, tuple(map(_dimension, dimensions)))
+    return TensorType(dtype, tuple(shape))
 
 
 def _dimension(message: Any) -> Dimension:
@@ -167,7 +176,7 @@ def _tensor(tensor_type: TensorType, message: Any) -> Any:
     shape = tensor_type.static_shape
     if shape is None:
         raise ProgramError(f"an immediate value of type {tensor_type}: expected a constant shape")
-    count = int(np.prod(shape, dtype=object))
+    count = math.prod(shape)
     values = b"" if field is None else getattr(message, field).values
     dtype = tensor_type.dtype
     if field == "bytes" or field is None:

@@ -14,7 +14,7 @@ from moka.ir.program import Function
 from moka.models.configuration import Configuration
 from moka.models.machine import Backend, backends, candidates, machine_name, missing_engines
 from moka.planning.plan import Plan
-from moka.planning.planner import Candidate, Request, make_plan, segments_of
+from moka.planning.planner import Candidate, Request, make_plan, most_used, segments_of
 
 __all__ = ["executable"]
 
@@ -61,9 +61,8 @@ def _fastest(function: Function, found: list[Backend], configuration: Configurat
     if configuration.engine != "auto":
         return found[0]
     options = [Candidate(item.engine, item.device, item.speed) for item in found]
-    places = make_plan(function, options, _request(configuration)).own_placements
-    keys = [(place.engine, place.device) for place in places]
-    return next(item for item in found if not keys or item.key == max(set(keys), key=keys.count))
+    key = most_used(function, options, _request(configuration))
+    return next(item for item in found if key in (None, item.key))
 
 
 def _planned(function: Function, plan: Plan, found: list[Backend]) -> Executable:

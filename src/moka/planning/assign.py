@@ -73,7 +73,7 @@ def _path(chain: Chain, choice: int | None) -> tuple[float, list[int]] | None:
     before: list[list[int]] = []
     for index, costs in enumerate(chain.costs):
         own = [math.inf if index in chain.tied and candidate != choice else costs[candidate] for candidate in candidates]
-        totals, came = _step(chain, index, totals) if index else (totals, list(candidates))
+        totals, came = _step(chain, index, totals, own) if index else (totals, list(candidates))
         totals = [total + cost for total, cost in zip(totals, own, strict=True)]
         before.append(came)
     ends = [total + chain.crossing(len(chain.costs), candidate, None) for candidate, total in enumerate(totals)]
@@ -83,17 +83,19 @@ def _path(chain: Chain, choice: int | None) -> tuple[float, list[int]] | None:
     return ends[last], _back(before, last)
 
 
-def _step(chain: Chain, index: int, totals: list[float]) -> tuple[list[float], list[int]]:
-    """Before an operation: for each candidate the least cost to be there, and where that comes from."""
-    reached, came = [], []
-    for candidate in range(len(totals)):
-        ways = [
-            total if other == candidate else total + chain.launch[candidate] + chain.crossing(index, other, candidate)
-            for other, total in enumerate(totals)
-        ]
-        source = min(range(len(ways)), key=lambda other: (ways[other], other != candidate))
-        reached.append(ways[source])
-        came.append(source)
+def _step(chain: Chain, index: int, totals: list[float], own: list[float]) -> tuple[list[float], list[int]]:
+    """Before an operation: for each candidate that can run it the least cost to be there, and where that comes from."""
+    reached, came = [math.inf] * len(own), list(range(len(own)))
+    for candidate, cost in enumerate(own):
+        if math.isinf(cost):
+            continue
+        best = totals[candidate]
+        for other, total in enumerate(totals):
+            if other != candidate and total < best:
+                way = total + chain.launch[candidate] + chain.crossing(index, other, candidate)
+                if way < best:
+                    best, came[candidate] = way, other
+        reached[candidate] = best
     return reached, came
 
 

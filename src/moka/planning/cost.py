@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from moka.ir.program import Argument, Block, Operation, Value
-from moka.planning.arithmetic import IN_PLACE, PARTIAL, family_of, flops_of, is_constant, is_stated
+from moka.ir.types import TensorType
+from moka.planning.arithmetic import HANDED_OVER, IN_PLACE, PARTIAL, family_of, flops_of, is_constant, is_stated
 from moka.planning.sizes import Sizes
 
 __all__ = ["NOTHING", "Work", "work"]
@@ -25,7 +26,9 @@ class Work:
         written: bytes written.
         weights: bytes of constants read, decompressed.
         stored: bytes of the same constants as the file stores them.
+        kept: bytes of a value of which the rest is changed, as they were: what is changed in place leaves them, all else copies them.
         exact: whether every size is known. One that is not counts as 1, a loop's body once: then all numbers are lower bounds.
+        dynamic: whether the program leaves a size of the result open, so that it is known only when the operation runs.
     """
 
     family: str
@@ -35,7 +38,9 @@ class Work:
     written: int = 0
     weights: int = 0
     stored: int = 0
+    kept: int = 0
     exact: bool = True
+    dynamic: bool = False
 
     @property
     def bytes(self) -> int:
@@ -68,24 +73,33 @@ def _sum(items: Iterable[Work], exact: bool = True) -> Work:
     """Several works as one, of the family and type of the one with the most arithmetic."""
     parts = [item for item in items if item.family != "none"] or [NOTHING]
     main = max(parts, key=lambda item: item.flops)
-    totals = {name: sum(getattr(item, name) for item in parts) for name in ("flops", "read", "written", "weights", "stored")}
-    return Work(main.family, main.dtype, **totals, exact=exact and all(item.exact for item in parts))
+    totals = {name: sum(getattr(item, name) for item in parts) for name in ("flops", "read", "written", "weights", "stored", "kept")}
+    dynamic = any(item.dynamic for item in parts)
+    return Work(main.family, main.dtype, **totals, exact=exact and all(item.exact for item in parts), dynamic=dynamic)
 
 
 def _own_work(operation: Operation, sizes: Sizes) -> Work:
     family = family_of(operation, sizes)
-    computed = [argument for argument in operation.arguments() if not is_constant(argument)]
-    constants = [argument for argument in operation.arguments() if is_constant(argument) and _is_weight(argument, sizes)]
+    stated = {argument: is_constant(argument) for argument in operation.arguments()}
+    computed = [argument for argument in operation.arguments() if not stated[argument]]
+    constants = [argument for argument in operation.arguments() if stated[argument] and _is_weight(argument, sizes)]
     weights, stored = sum(map(sizes.bytes, constants)), sum(_stored(argument, sizes) for argument in constants)
     read, written = sum(map(sizes.bytes, computed)), sum(map(sizes.bytes, operation.outputs))
     if family == "view":
         read = written = weights = stored = 0
     elif operation.type in PARTIAL:  # only what comes out is read, not the whole of what it is taken from
         read, weights, stored = min(read, written), min(weights, written), min(stored, written)
-    elif operation.type in IN_PLACE:
-        read = written = min([sizes.bytes(argument) for argument in computed[1:]] or [written])
+    kept = 0
+    if operation.type in IN_PLACE:
+        whole, read = written, min([sizes.bytes(argument) for argument in computed[1:]] or [written])
+        kept, written = 0 if operation.type in HANDED_OVER else whole - read, read
     exact = all(map(sizes.is_exact, (*operation.arguments(), *operation.outputs)))
-    return Work(family, _dtype(operation, sizes), flops_of(operation, sizes), read, written, weights, stored, exact)
+    numbers = (flops_of(operation, sizes), read, written, weights, stored, kept)
+    return Work(family, _dtype(operation, sizes), *numbers, exact, any(map(_is_open, operation.outputs)))
+
+
+def _is_open(value: Value) -> bool:
+    return isinstance(value.type, TensorType) and not value.type.is_static
 
 
 def _is_weight(argument: Argument, sizes: Sizes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from moka.planning.tables import Figure, table
 if TYPE_CHECKING:
     from moka.engines.base import Segment
 
-__all__ = ["Candidate", "Request", "make_plan", "program_digest", "segments_of"]
+__all__ = ["Candidate", "Request", "make_plan", "most_used", "program_digest", "segments_of"]
 
 Pins = Mapping[str, tuple[str, str]]
 
@@ -107,6 +108,12 @@ def make_plan(function: Function, candidates: Sequence[Candidate], request: Requ
         notes=(*request.notes, *planner.notes()),
         figures=_figures(used.values()),
     )
+
+
+def most_used(function: Function, candidates: Sequence[Candidate], request: Request) -> tuple[str, str] | None:
+    """(engine, device) that `make_plan` would have most operations run on; None where nothing is to be run."""
+    places = Counter(index for index in _Planner(function, candidates, request).places().values() if index is not None)
+    return candidates[places.most_common(1)[0][0]].key if places else None
 
 
 def program_digest(function: Function) -> str:

@@ -27,14 +27,14 @@ class Sizes:
 
     def shape(self, argument: Argument) -> tuple[Dimension, ...] | None:
         """The shape of a tensor or state; None for what has none, or an unknown rank."""
-        if isinstance(argument, Value) and argument in self._known:
+        if self._known and isinstance(argument, Value) and argument in self._known:
             return self._known[argument]
         held = _tensor(argument)
         return None if held is None else held.shape
 
     def sizes(self, argument: Argument) -> tuple[int, ...]:
         """The shape with 1 for each size that is open; () for what has no shape."""
-        return tuple(size if isinstance(size, int) else 1 for size in self.shape(argument) or ())
+        return tuple([size if isinstance(size, int) else 1 for size in self.shape(argument) or ()])
 
     def is_exact(self, argument: Argument) -> bool:
         """Whether the whole shape is known; so for what is no tensor, which counts nothing."""
