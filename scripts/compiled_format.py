@@ -98,7 +98,7 @@ VERSIONS = """
 TAIL = """
 `spec` and `notreesyet` are 1.0.0 and pipelines 1.0.1 in all files. Programs of version 8 (iOS 17) and networks of version 5 (iOS 14) are
 known from files that are not at hand, but whose size and SHA-256 are public, in git-lfs pointers (`FluidInference/FluidAudio` on GitHub, at
-8842adb7, `Models/ParakeetEOU/Streaming/160ms/decoder.mlmodelc/coremldata.bin` and three more) and in an application's list of pinned files
+8842adb7, `Models/ParakeetEOU/Streaming/160ms/decoder.mlmodelc/coremldata.bin` and four more) and in an application's list of pinned files
 (`20440.3_sod_fp16.mlmodelc`). What such a file holds is public as well, in the `metadata.json` beside it, but for the container's version: of
 all versions that were tried, one gives the published sum. `tests/compiler/test_published_roots.py` makes the files and compares. Other
 specification versions, such as 3 and 10, have been seen in no file: they are refused without `--unverified`.

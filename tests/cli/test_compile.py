@@ -62,6 +62,22 @@ def test_unverified_is_asked_for(moka_command: Call, tmp_path: Path) -> None:
     assert asked.stderr == "not verified: a model of kind normalizer\n"
 
 
+def test_layers_with_the_same_guess_share_a_line(moka_command: Call, tmp_path: Path) -> None:
+    model = schema.model().Model(specificationVersion=1)
+    for features, name in ((model.description.input, "x0"), (model.description.output, "x4")):
+        array = features.add(name=name).type.multiArrayType
+        array.shape.extend([2, 3, 4])
+        array.dataType = 65568
+    for index in range(4):
+        layer = model.neuralNetwork.layers.add(name=f"n{index}", input=[f"x{index}"], output=[f"x{index + 1}"])
+        layer.mvn.epsilon = 1e-5
+    write_specification(model, tmp_path / "a.mlmodel")
+    result = moka_command("compile", tmp_path / "a.mlmodel", tmp_path, "--unverified")
+    assert result.stderr.startswith("not verified: layers 'n0', 'n1' and 2 more (mvn): this kind of layer")
+    assert result.stderr.count("\n") == 1
+    assert len(moka.metadata(tmp_path / "a.mlmodelc")[0]["mokaUnverified"]) == 4
+
+
 def test_ranks_are_written_on_request(moka_command: Call, tmp_path: Path) -> None:
     model = schema.model().Model(specificationVersion=1)
     for features, name in ((model.description.input, "x"), (model.description.output, "y")):

@@ -31,6 +31,7 @@ class Published:
     sha256: str
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
+    ranges: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     kind: str = "mlProgram"
     version: int = 8
     about: str = ""
@@ -47,6 +48,8 @@ class Published:
                 feature = target.add(name=name)
                 feature.type.multiArrayType.dataType = dtype
                 feature.type.multiArrayType.shape.extend(shape)
+                for low, high in self.ranges.get(name, ()):
+                    feature.type.multiArrayType.shapeRange.sizeRanges.add(lowerBound=low, upperBound=high)
         message.metadata.shortDescription, message.metadata.author = self.about, self.author
         return message
 
@@ -118,6 +121,16 @@ PUBLISHED = (
             ("top_k_logits", FLOAT32, (1, 1, 1, 64)),
         ),
         about="Parakeet EOU single-step joint decision",
+        author="Fluid Inference",
+    ),
+    Published(
+        "160ms/parakeet_eou_preprocessor",
+        422,
+        "dc7252fa47622fe39577361233627062019a3bb740fdbb5366a7bae09df0ec5e",
+        (("audio_signal", FLOAT32, (1, 1)), ("audio_length", INT32, (1,))),
+        (("mel", FLOAT32, ()), ("mel_length", INT32, (1,))),
+        ranges={"audio_signal": ((1, 1), (1, 32000))},
+        about="Parakeet EOU preprocessor",
         author="Fluid Inference",
     ),
     # An application's list of the files of this model, which it pins. It does not say which torch and coremltools made the source: of 1.2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import plistlib
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -11,6 +13,10 @@ import moka
 from moka.cli.common import as_json, print_json, progress, verb
 
 __all__ = ["command"]
+
+_LAYER = re.compile(r"layer ('.*') \((\w+)\): (.*)", re.DOTALL)
+_NAMED = 2
+"""How many layers are named that have the same said of them."""
 
 
 @verb()
@@ -57,6 +63,19 @@ def command(
     if as_json:
         print_json({"path": str(made), "unverified": guesses})
         return
-    for guess in guesses:
-        click.echo(f"not verified: {guess}", err=True)
+    for line in _together(guesses):
+        click.echo(f"not verified: {line}", err=True)
     click.echo(made)
+
+
+def _together(guesses: Iterable[str]) -> Iterator[str]:
+    """A line for each thing that is not verified, with the layers that it was found in."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for guess in guesses:
+        match = _LAYER.fullmatch(guess)
+        name, *key = match.groups() if match else ("", "", guess)
+        found.setdefault((key[0], key[1]), []).append(name)
+    for (kind, what), names in found.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        layers = f"layer{'s' * (len(names) > 1)} {', '.join(names[:_NAMED])}{more} ({kind}): " if kind else ""
+        yield f"{layers}{what}"
