@@ -143,12 +143,13 @@ _FAMILIES: dict[str, str] = {
         ("convolution", "conv conv_quantized conv_transpose"),
         ("product", "linear matmul einsum scaled_dot_product_attention"),
         ("recurrent", "lstm gru rnn nn_lstm nn_gru nn_rnn"),
-        ("view", "reshape reshape_like expand_dims squeeze flatten2d identity shape read_state list_length make_list list_read"),
+        ("view", "reshape reshape_like expand_dims squeeze flatten2d identity shape list_length make_list list_read"),
+        ("view", "read_state write_state coreml_update_state"),
         ("move", "transpose reverse reverse_sequence slice_by_index slice_update slice_by_size sliding_windows crop split concat stack"),
         ("move", "depth_to_space space_to_depth space_to_batch batch_to_space pixel_shuffle pixel_unshuffle pad tile nn_broadcast_to"),
         ("move", "gather gather_along_axis gather_nd scatter scatter_along_axis scatter_nd select one_hot non_zero band_part"),
         ("move", "fill fill_like range_1d nn_lower_triangle nn_upper_triangle upsample_nearest_neighbor resize_nearest_neighbor"),
-        ("move", "write_state coreml_update_state list_write list_gather list_scatter cast classify"),
+        ("move", "list_write list_gather list_scatter cast classify"),
     )
     for name in names.split()
 }
@@ -157,8 +158,8 @@ _FAMILIES: dict[str, str] = {
 PARTIAL = frozenset(["gather", "gather_along_axis", "gather_nd", "slice_by_index", "slice_by_size", "crop", "split", "list_gather"])
 """Operations that read no more than they give."""
 
-IN_PLACE = frozenset(["slice_update", "write_state", "coreml_update_state", "scatter", "scatter_along_axis", "scatter_nd"])
-"""Operations that change a part of what they take, or only keep it."""
+IN_PLACE = frozenset(["slice_update", "scatter", "scatter_along_axis", "scatter_nd"])
+"""Operations that change a part of what they take."""
 
 _PER_ELEMENT = {
     "batch_norm": 2,

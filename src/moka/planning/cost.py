@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from moka.ir.program import Argument, Block, Operation, Value
 from moka.ir.types import TensorType
-from moka.planning.arithmetic import HANDED_OVER, IN_PLACE, PARTIAL, family_of, flops_of, is_constant, is_stated
+from moka.planning.arithmetic import IN_PLACE, PARTIAL, family_of, flops_of, is_constant, is_stated
 from moka.planning.sizes import Sizes
 
 __all__ = ["NOTHING", "Work", "work"]
@@ -91,8 +91,8 @@ def _own_work(operation: Operation, sizes: Sizes) -> Work:
         read, weights, stored = min(read, written), min(weights, written), min(stored, written)
     kept = 0
     if operation.type in IN_PLACE:
-        whole, read = written, min([sizes.bytes(argument) for argument in computed[1:]] or [written])
-        kept, written = 0 if operation.type in HANDED_OVER else whole - read, read
+        changed = sum(sizes.bytes(argument) for name in ("update", "updates") for argument in operation.inputs.get(name, ()))
+        read, written, kept = changed, changed, max(0, written - changed)
     exact = all(map(sizes.is_exact, (*operation.arguments(), *operation.outputs)))
     numbers = (flops_of(operation, sizes), read, written, weights, stored, kept)
     return Work(family, _dtype(operation, sizes), *numbers, exact, any(map(_is_open, operation.outputs)))

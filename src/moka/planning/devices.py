@@ -35,7 +35,10 @@ class Speed:
         weights: bytes a second at which constants are read.
         passing: bytes a second at which values pass between operations.
         unfused: the share of that traffic which operations by element still cause, where they are fused into others.
+        copying, cache: bytes a second at which an update copies what it leaves as it was, and those that it copies while values pass;
+            None where values are updated in place.
         step, launch: seconds for an operation, and for a segment.
+        dynamic: seconds more for an operation that moves data whose sizes are known only when it runs.
         transfer, latency: bytes a second, and seconds a value, between the device and the host's memory; None where they share it.
         widened: element types that are computed in wider ones.
         compressed: whether compressed weights are read as they are stored.
@@ -48,7 +51,10 @@ class Speed:
     weights: float
     passing: float
     unfused: float = 1.0
+    copying: float | None = None
+    cache: float = 0.0
     step: float = 0.0
+    dynamic: float = 0.0
     launch: float = 0.0
     transfer: float | None = None
     latency: float = 0.0
@@ -66,7 +72,12 @@ class Speed:
         reading = (work.stored if self.compressed else work.weights * width) / self.weights
         passing = (work.read + work.written) * width / self.passing
         scale = self.unfused if work.family == "elementwise" else 1.0
-        return max(arithmetic * scale, reading, passing * scale) + self.step * scale
+        step = self.step * scale + (self.dynamic if work.dynamic and work.family == "move" else 0.0)
+        return max(arithmetic * scale, reading, passing * scale) + step + self._copy_seconds(work.kept * width)
+
+    def _copy_seconds(self, count: float) -> float:
+        """How long an update takes to copy what it leaves as it was: large values come from memory, and go there."""
+        return 0.0 if self.copying is None else count / (self.passing if count <= self.cache else self.copying)
 
     def transfer_seconds(self, count: int, values: int = 1) -> float:
         """How long values of ``count`` bytes in all take between the device and the host; nothing where they share memory."""
@@ -125,9 +136,10 @@ def processor_speed(engine: str, instructions: str, threads: int, low_precision:
     """
     cores = table("devices")["processors"]
     core = _figure("devices", instructions, cores.get(instructions, cores["DEFAULT"]))
-    bandwidth = _figure("devices", "memory", cores["bandwidth"])
+    bandwidth, cache = (_figure("devices", name, cores[name]) for name in ("bandwidth", "cache"))
     peak = {"fp32": core.value * threads, **({"fp16": 2 * core.value * threads} if low_precision else {})}
-    return _speed(f"{engine}-cpu", peak, bandwidth.value, threads, {} if low_precision else _WIDE, (core, bandwidth))
+    widened = {} if low_precision else _WIDE
+    return replace(_speed(f"{engine}-cpu", peak, bandwidth.value, threads, widened, (core, bandwidth, cache)), cache=cache.value)
 
 
 def engine_speed(engine: str, name: str, kind: str) -> Speed:
@@ -164,7 +176,9 @@ def _speed(profile: str, peak: dict[str, float], weights: float, rate: float, wi
         weights=weights,
         passing=value["passing"] * rate,
         unfused=value["unfused"],
+        copying=value["copying"] * weights if "copying" in value else None,
         step=value["step"],
+        dynamic=value.get("dynamic", 0.0),
         launch=value.get("launch", 0.0),
         transfer=value.get("transfer"),
         latency=value.get("latency", 0.0),
