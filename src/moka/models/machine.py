@@ -125,11 +125,10 @@ def _openvino_devices(compute_units: str) -> tuple[str, ...]:
     """OpenVINO's devices that compute units allow: GPUs and NPUs first, which are there to be used, then the CPU."""
     if compute_units == "CPU_ONLY":
         return ("cpu",)
-    import openvino
+    from moka.engines.onnx.openvino import device_kinds
 
     allowed = {"ALL": ("GPU", "NPU"), "CPU_AND_GPU": ("GPU",), "CPU_AND_NE": ("NPU",)}[compute_units]
-    present = {name.partition(".")[0] for name in openvino.Core().available_devices}
-    return (*(name.lower() for name in allowed if name in present), "cpu")
+    return (*(name.lower() for name in allowed if name in device_kinds()), "cpu")
 
 
 @functools.cache

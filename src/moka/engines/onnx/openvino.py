@@ -24,7 +24,7 @@ from moka.engines.times import SegmentTimes, durations
 from moka.errors import ExecutionError
 from moka.ir.program import Operation
 
-__all__ = ["OpenVinoEngine", "OpenVinoExecutable"]
+__all__ = ["OpenVinoEngine", "OpenVinoExecutable", "device_kinds"]
 
 _LARGE = 1 << 16
 """Bytes from which on a result is not copied but written where the caller finds it."""
@@ -196,6 +196,12 @@ def _core() -> Any:
     import openvino
 
     return openvino.Core()
+
+
+@cache
+def device_kinds() -> frozenset[str]:
+    """Kinds of devices that OpenVINO finds on this machine: ``CPU``, ``GPU``, ``NPU``."""
+    return frozenset(name.partition(".")[0] for name in _core().available_devices)
 
 
 def _compile(lowered: Lowered, engine: OpenVinoEngine, counters: bool = False) -> Any:
