@@ -42,7 +42,7 @@ file is not shipped by accident. What layers of neural networks become is on a p
 | `modelNames/` | pipelines that name their models | published, 6 pairs |
 | `modelParameters/`, `updateParameters/` | nearest neighbors | verified, 1 pair |
 | `updateParameters/` | updatable pipelines | verified, 1 pair, in which the second of two models learns |
-| `analytics/coremldata.bin` | every model, and networks in pipelines | verified, 10 pairs |
+| `analytics/coremldata.bin` | every model, and networks and programs in pipelines | verified, 10 pairs; of programs in pipelines published |
 | `metadata.json` | every model | verified, 10 pairs |
 """
 
@@ -89,6 +89,9 @@ would be stored is Moka's own reading.
 """
 
 VERSIONS = """
+Trees are known to be more than is written here: where a public book on Swift shows what Apple's compiler made of a classifier of boosted
+trees, there is a file `_B0000.DAT` beside the `coremldata.bin` of the trees. What `--unverified` makes of trees runs in Moka alone.
+
 ## Versions of containers
 
 | kind | specification version | container version |
@@ -121,7 +124,8 @@ A hash is the SHA-256 of a file in base64. `containsCustomLayer` is 1 for networ
 `moka.formats.mil_text.unverified`. The compiler's own entries in `buildInfo` are those of the release whose text this is. Weight files keep
 their names and are copied, never linked and never parsed: with shared blocks where the file system has them (reflinks), else by the kernel.
 One thing is Moka's own: the keys that enumerated shapes have in the text. Programs that are models of a pipeline have their weight files
-copied into their own folder, as Apple's compiler does, and no analytics (published).
+copied into their own folder, as Apple's compiler does; applications that pin the files of `Sortformer_v2.1.mlmodelc` list the SHA-256 of
+the analytics of such programs, which Moka's have.
 
 ## What a compiled model has forgotten
 

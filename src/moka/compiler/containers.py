@@ -128,7 +128,7 @@ def _stage(source: ModelSource, folder: Path, compilation: Compilation, depth: i
         compilation.guess(f"a model of kind {kind} in a pipeline")
     folder.mkdir()
     compiled = compile_container(source, folder, compilation, depth)
-    if compiled.details and kind != "mlProgram":
+    if compiled.details:
         write_details(folder, compiled.details)
     return compiled
 
