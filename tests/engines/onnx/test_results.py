@@ -1,8 +1,10 @@
-"""Results in memory that is used again: what a caller holds never changes, and what nobody holds is not allocated anew."""
+"""Large inputs are read where they lie, and large results written where the caller gets them, in memory that is used again."""
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from moka.engines.base import Segment
 from moka.engines.onnx.openvino import OpenVinoEngine, OpenVinoExecutable
 from moka.engines.onnx.results import ResultMemory
-from moka.formats.dtypes import FP32
+from moka.formats.dtypes import FP16, FP32
 from moka.ir.program import Operation, Value
 from moka.ir.types import TensorType
 
@@ -19,14 +21,48 @@ pytest.importorskip("openvino")
 SHAPE = (64, 1024)
 
 
+def single(kind: str, taken: TensorType, given: TensorType, engine: OpenVinoEngine) -> OpenVinoExecutable:
+    """One operation from x to y."""
+    x = Value("x", taken)
+    operation = Operation(kind, {"x": (x,)})
+    y = Value("y", given, operation)
+    operation.outputs.append(y)
+    return engine.compile(Segment((x,), (operation,), (y,), "CoreML5"))
+
+
 @pytest.fixture(scope="module")
 def sine() -> OpenVinoExecutable:
-    kind = TensorType(FP32, SHAPE)
-    x = Value("x", kind)
-    operation = Operation("sin", {"x": (x,)})
-    y = Value("y", kind, operation)
-    operation.outputs.append(y)
-    return OpenVinoEngine(threads=1).compile(Segment((x,), (operation,), (y,), "CoreML5"))
+    return single("sin", TensorType(FP32, SHAPE), TensorType(FP32, SHAPE), OpenVinoEngine(threads=1))
+
+
+ARRAYS = {
+    "read-only": lambda array: np.frombuffer(array.tobytes(), np.float32).reshape(SHAPE),
+    "turned": np.asfortranarray,
+    "strided": lambda array: np.repeat(array, 2, axis=0)[::2],
+}
+
+
+@pytest.mark.parametrize("arrange", ARRAYS.values(), ids=ARRAYS)
+@pytest.mark.parametrize("sizes", [SHAPE, ("rows", SHAPE[1])], ids=["constant", "dynamic"])
+@pytest.mark.parametrize("kind", ["relu", "identity"])
+def test_inputs_are_read_as_they_lie(kind: str, sizes: tuple[int | str, ...], arrange: Callable[[Any], Any]) -> None:
+    executable = single(kind, TensorType(FP32, sizes), TensorType(FP32, sizes), OpenVinoEngine(threads=1))
+    numbers = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    x = arrange(numbers)
+    found = [executable.run({"x": x})["y"] for _ in range(3)]
+    np.testing.assert_array_equal(x, numbers)
+    for y in found:
+        np.testing.assert_array_equal(y, np.maximum(numbers, 0) if kind == "relu" else numbers)
+        assert not np.shares_memory(x, y)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (2, 3)], ids=["large", "small"])
+def test_low_precision_gives_what_is_declared(shape: tuple[int, ...]) -> None:
+    executable = single("sin", TensorType(FP16, shape), TensorType(FP16, shape), OpenVinoEngine(threads=1, low_precision=True))
+    x = np.linspace(-3, 3, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    found = executable.run({"x": x})["y"]
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, np.sin(x), atol=2e-2)
 
 
 def test_what_is_held_stays(sine: OpenVinoExecutable) -> None:

@@ -22,12 +22,13 @@ from moka.engines.onnx.states import states_of
 from moka.engines.onnx.times import name_after_operations, openvino_times
 from moka.engines.times import SegmentTimes, durations
 from moka.errors import ExecutionError
+from moka.formats.dtypes import FP16
 from moka.ir.program import Operation
 
 __all__ = ["OpenVinoEngine", "OpenVinoExecutable", "device_kinds"]
 
 _LARGE = 1 << 16
-"""Bytes from which on a result is not copied but written where the caller finds it."""
+"""Bytes from which on an input is not copied but read where the caller has it, and a result written where the caller finds it."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class OpenVinoState:
 
 
 class _Request:
-    """An infer request with memory of its own for inputs of constant shape, which saves half of a small network's call."""
+    """An infer request with memory of its own for small inputs of constant shape, which saves half of a small network's call."""
 
     def __init__(self, compiled: Any) -> None:
         import openvino
@@ -83,10 +84,12 @@ class _Request:
         self.request = compiled.create_infer_request()
         self.buffers: list[np.ndarray[Any, Any] | None] = []
         for index, port in enumerate(compiled.inputs):
-            static = port.get_partial_shape().is_static
-            self.buffers.append(np.zeros(tuple(port.shape), port.get_element_type().to_dtype()) if static else None)
-            if static:
-                self.request.set_input_tensor(index, openvino.Tensor(self.buffers[-1], shared_memory=True))
+            buffer = _small(port)
+            self.buffers.append(buffer)
+            if buffer is not None:
+                self.request.set_input_tensor(index, openvino.Tensor(buffer, shared_memory=True))
+        self.lent: dict[int, np.ndarray[Any, Any]] = {}
+        """Inputs that the request reads where they lie; its tensors do not keep them."""
         self.results: list[np.ndarray[Any, Any] | ResultMemory | None] = []
         self.written: dict[int, Buffer] = {}
         """Where the request writes its large results."""
@@ -107,7 +110,8 @@ class _Request:
         for index, (array, buffer) in enumerate(zip(feed, self.buffers, strict=True)):
             if buffer is None:
                 _refuse_empty(index, array)
-                self.request.set_input_tensor(index, openvino.Tensor(np.ascontiguousarray(array), shared_memory=True))
+                self.lent[index] = np.require(array, requirements="CW")
+                self.request.set_input_tensor(index, openvino.Tensor(self.lent[index], shared_memory=True))
             else:
                 np.copyto(buffer, array)
         for index, result in enumerate(self.results):
@@ -179,6 +183,15 @@ class OpenVinoExecutable:
         return states
 
 
+def _small(port: Any) -> np.ndarray[Any, Any] | None:
+    """Memory for an input, if it is small: a larger one is read where it lies, for a copy leaves it in one core's cache only."""
+    if port.get_partial_shape().is_dynamic:
+        return None
+    dtype = np.dtype(port.get_element_type().to_dtype())
+    shape = tuple(port.shape)
+    return np.zeros(shape, dtype) if dtype.itemsize * math.prod(shape) < _LARGE else None
+
+
 def _refuse_empty(index: int, array: np.ndarray[Any, Any]) -> None:
     """OpenVINO 2026.4 ends the process where some operators meet a tensor without elements."""
     if not array.size:
@@ -212,6 +225,8 @@ def _compile(lowered: Lowered, engine: OpenVinoEngine, counters: bool = False) -
     if engine.threads and engine.device == "CPU":
         settings["INFERENCE_NUM_THREADS"] = str(engine.threads)
     network = _network(lowered, widened=engine.device == "CPU")
+    if engine.low_precision:
+        network = _with_narrow_results(network, lowered)
     if counters:
         settings["PERF_COUNT"] = "YES"
         name_after_operations(network, lowered)
@@ -245,6 +260,19 @@ def _network(lowered: Lowered, widened: bool) -> Any:
         _make_stateful(network, lowered.states)
     network.validate_nodes_and_infer_types()
     return network
+
+
+def _with_narrow_results(network: Any, lowered: Lowered) -> Any:
+    """The network with results of their declared fp16, which its threads write side by side."""
+    from openvino import Type
+    from openvino.preprocess import PrePostProcessor
+
+    narrow = {port.operand.name for port in lowered.outputs if getattr(port.value.type, "dtype", None) is FP16}
+    processor = PrePostProcessor(network)
+    for index, port in enumerate(network.outputs):
+        if not narrow.isdisjoint(port.names):
+            processor.output(index).tensor().set_element_type(Type.f16)
+    return processor.build()
 
 
 def _nested(node: onnx.NodeProto) -> list[onnx.GraphProto]:
