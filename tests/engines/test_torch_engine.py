@@ -171,3 +171,15 @@ def test_runs_on_cuda() -> None:
     result = executable.run({"x": np.zeros(3, np.float32)})["result"]
     assert result.device.type == "cuda"
     assert result.tolist() == [1, 1, 1]
+
+
+def test_threads_are_those_of_the_engine_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = Value("x", VECTOR)
+    program = segment([x], operation("relu", "y", x=x))
+    seen = []
+    for threads in (0, 1, 3):
+        executable = TorchEngine(threads=threads).compile(program)
+        monkeypatch.setattr(executable, "_code", lambda *values: seen.append(torch.get_num_threads()) or list(values))
+        executable.run({"x": np.ones(3, np.float32)})
+    before = torch.get_num_threads()
+    assert seen == [before, 1, 3]

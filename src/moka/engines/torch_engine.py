@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +31,12 @@ class TorchEngine:
         device: where: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         numerics: ``fast`` computes declared-fp16 values in what is fastest and at least as wide; ``device`` rounds every result to its
             declared type, with float32 inside an operation, as Apple's fp16 units do.
+        threads: how many threads an operation may use; 0 for as many as PyTorch is set to.
     """
 
     device: str = "cpu"
     numerics: Numerics = "fast"
+    threads: int = 0
     name: str = "torch"
 
     def reasons(self, operation: Operation, opset: str) -> tuple[str, ...]:
@@ -46,15 +49,16 @@ class TorchEngine:
         return ()
 
     def compile(self, segment: Segment) -> TorchExecutable:
-        return TorchExecutable(segment, Arithmetic(torch.device(self.device), self.numerics))
+        return TorchExecutable(segment, Arithmetic(torch.device(self.device), self.numerics), self.threads)
 
 
 class TorchExecutable:
     """A segment on PyTorch. Constants are prepared at the first run, once, so that a loaded model costs no memory before."""
 
-    def __init__(self, segment: Segment, arithmetic: Arithmetic) -> None:
+    def __init__(self, segment: Segment, arithmetic: Arithmetic, threads: int = 0) -> None:
         self.segment = segment
         self.arithmetic = arithmetic
+        self.threads = threads
         self._code: Code | None = None
         self._lock = threading.Lock()
 
@@ -70,7 +74,7 @@ class TorchExecutable:
 
     def run(self, inputs: Mapping[str, Any], state: Mapping[str, State] | None = None) -> dict[str, Any]:
         code = self._code or self.code
-        with torch.inference_mode():
+        with torch.inference_mode(), _limited(self.threads):
             values = [self._input(value, inputs, state) for value in self.segment.inputs]
             results = code(*values)
         return {value.name: result for value, result in zip(self.segment.outputs, results, strict=True)}
@@ -96,7 +100,7 @@ class TorchExecutable:
     def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
         code, state, device = self.code, self.new_state(), self.arithmetic.device
         whole = durations(lambda: (self.run(inputs, state), _finished(device)), runs)
-        with torch.inference_mode():
+        with torch.inference_mode(), _limited(self.threads):
             values = [self._input(value, inputs, state) for value in self.segment.inputs]
             rounds = [code.timed(lambda: _finished(device), *values) for _ in range(runs)]
         means = typical(rounds)
@@ -104,6 +108,21 @@ class TorchExecutable:
         own = own_operations(self.segment)
         names = tuple(operation.name for operation in own)
         return (SegmentTimes("torch", device.type, names, whole, sum(means), seconds, absorbed(own, seconds)),)
+
+
+def _limited(threads: int) -> AbstractContextManager[None]:
+    return _threads(threads) if threads else nullcontext()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Sets how many threads PyTorch uses for operations that this thread starts; others keep their own number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _finished(device: torch.device) -> float:

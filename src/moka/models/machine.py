@@ -51,7 +51,7 @@ def backends(configuration: Configuration) -> list[Backend]:
         speed = engine_speed("torch", _gpu_name(device), device)
         found.insert(0, Backend("torch", device, speed, lambda: TorchEngine(device, configuration.numerics)))
     host = processor_speed("torch", _instructions(), threads)
-    found.append(Backend("torch", "cpu", host, lambda: TorchEngine("cpu", configuration.numerics)))
+    found.append(Backend("torch", "cpu", host, lambda: TorchEngine("cpu", configuration.numerics, configuration.threads)))
     return [item for item in found if configuration.engine in ("auto", item.engine) or item.key == ("torch", "cpu")]
 
 
