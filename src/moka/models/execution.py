@@ -3,28 +3,64 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 from moka.engines.base import Engine, Executable, Segment
-from moka.engines.hybrid import HybridExecutable
+from moka.engines.hybrid import HybridExecutable, constant_operations
 from moka.engines.onnx.graph import Unlowerable
 from moka.errors import UnsupportedError
-from moka.ir.program import Function
+from moka.ir.program import Function, Operation
 from moka.models.configuration import Configuration
 from moka.models.machine import Backend, backends, candidates, machine_name, missing_engines
 from moka.planning.plan import Plan
 from moka.planning.planner import Candidate, Request, make_plan, most_used, segments_of
+from moka.planning.rules import Reason
+from moka.planning.sizes import Sizes
 
-__all__ = ["executable"]
+__all__ = ["Decision", "Execution", "decided_plan", "prepare"]
 
 _log = logging.getLogger("moka")
 
-Key = tuple[str, str]
+Key: TypeAlias = tuple[str, str]
+
+_LONGEST = 300
+"""Characters of an error that a plan repeats."""
 
 
-def executable(function: Function, configuration: Configuration) -> Executable:
+@dataclass(frozen=True)
+class Decision:
+    """Where a function that was made ready runs: what its plan then says.
+
+    Attributes:
+        whole: (engine, device) that runs all of it; None where there are several.
+        places: (engine, device) of operations by name, then.
+        refusals: (engine, device) that were to run it and did not take it, with what they had against it.
+        pinned: whether a plan was given.
+    """
+
+    whole: Key | None = None
+    places: Mapping[str, Key] = field(default_factory=dict)
+    refusals: Mapping[Key, str] = field(default_factory=dict)
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class Execution:
+    """A function made ready to run, with what was decided on the way."""
+
+    executable: Executable
+    decision: Decision
+
+
+def prepare(function: Function, configuration: Configuration, sizes: Sizes | None = None) -> Execution:
     """Makes a function ready to run as its plan says: the one that the configuration pins, else one made for this machine.
+
+    Reasons and costs of the alternatives, which take longer to find than all the rest, wait until somebody asks: see `decided_plan`.
+
+    Args:
+        sizes: of the function's values, as far as its types leave them open.
 
     Raises:
         UnsupportedError: the engine that was asked for is not installed.
@@ -33,17 +69,44 @@ def executable(function: Function, configuration: Configuration) -> Executable:
     found = backends(configuration)
     _check_installed(configuration, found)
     if configuration.plan is not None:
-        return _planned(function, configuration.plan, found)
-    if len(found) == 1:
-        return found[0].make().compile(Segment.of(function))
-    whole = _fastest(function, found, configuration)
+        return _planned(function, configuration.plan, found, pinned=True)
+    request = Request("", machine_name(configuration), sizes=sizes or Sizes())
+    chosen = _fastest(function, found, configuration, request)
     try:
-        return whole.make().compile(Segment.of(function))
+        return _or_pytorch(lambda: _whole(function, chosen), [chosen.key], function, found)
     except Unlowerable:
-        return _planned(function, make_plan(function, candidates(function, found, configuration), _request(configuration)), found)
-    except Exception as error:  # whatever a runtime has against the graph
-        _log.warning("%s can't take function %r, which PyTorch runs instead: %s", whole.engine, function.name, error)
-        return found[-1].make().compile(Segment.of(function))
+        made = make_plan(function, candidates(function, found, configuration), request)
+        return _or_pytorch(lambda: _planned(function, made, found), set(made.pins().values()), function, found)
+
+
+def decided_plan(function: Function, decision: Decision, options: Sequence[Candidate], request: Request) -> Plan:
+    """The plan of a function that was made ready: where it runs, with the reasons and costs of the alternatives."""
+    ahead = constant_operations(function)
+    own = [operation for operation in function.body.operations if operation not in ahead]
+    places = {operation: decision.whole or decision.places[operation.name] for operation in own}
+    places |= {inner: place for operation, place in places.items() for block in operation.blocks for inner in block.walk()}
+    found = [_as_decided(option, places, decision.refusals.get(option.key)) for option in options]
+    pins = {operation.name: places[operation] for operation in own}
+    made = make_plan(function, found, replace(request, pins=pins, notes=(*request.notes, *_notes(decision))))
+    return replace(made, pinned=decision.pinned)
+
+
+def _as_decided(option: Candidate, places: Mapping[Operation, Key], refusal: str | None) -> Candidate:
+    """A candidate that can run what it does run, whatever it says of it, and nothing where it refused the whole."""
+
+    def reasons(operation: Operation) -> Sequence[Reason | str]:
+        if places.get(operation) == option.key:
+            return ()
+        return option.reasons(operation) if refusal is None else (f"did not take the function that it was to run: {refusal}",)
+
+    return replace(option, reasons=reasons)
+
+
+def _notes(decision: Decision) -> tuple[Reason, ...]:
+    return tuple(
+        Reason(f"{' on '.join(key)} did not take the function, which PyTorch runs instead: {refusal}")
+        for key, refusal in decision.refusals.items()
+    )
 
 
 def _check_installed(configuration: Configuration, found: list[Backend]) -> None:
@@ -52,26 +115,44 @@ def _check_installed(configuration: Configuration, found: list[Backend]) -> None
         raise UnsupportedError(f"engine {configuration.engine!r} is not installed: {install}")
 
 
-def _request(configuration: Configuration) -> Request:
-    return Request("", machine_name(configuration))
-
-
-def _fastest(function: Function, found: list[Backend], configuration: Configuration) -> Backend:
+def _fastest(function: Function, found: list[Backend], configuration: Configuration, request: Request) -> Backend:
     """The engine that the plan would take if each could run everything: whether it can is found out by trying."""
-    if configuration.engine != "auto":
+    if configuration.engine != "auto" or len(found) == 1:
         return found[0]
     options = [Candidate(item.engine, item.device, item.speed) for item in found]
-    key = most_used(function, options, _request(configuration))
+    key = most_used(function, options, request)
     return next(item for item in found if key in (None, item.key))
 
 
-def _planned(function: Function, plan: Plan, found: list[Backend]) -> Executable:
+def _or_pytorch(make: Callable[[], Execution], tried: Iterable[Key], function: Function, found: list[Backend]) -> Execution:
+    """What is made; where a runtime has something against the graph, whatever it is, PyTorch runs the whole."""
+    last = found[-1]
+    others = [key for key in tried if key != last.key]
+    try:
+        return make()
+    except Unlowerable:
+        raise
+    except Exception as error:
+        if not others:
+            raise
+        names = " and ".join(sorted(engine for engine, _ in others))
+        _log.warning("%s can't take function %r, which PyTorch runs instead: %s", names, function.name, error)
+        text = " ".join(str(error).split())
+        return _whole(function, last, dict.fromkeys(others, text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."))
+
+
+def _whole(function: Function, backend: Backend, refusals: Mapping[Key, str] | None = None) -> Execution:
+    return Execution(backend.make().compile(Segment.of(function)), Decision(backend.key, refusals=refusals or {}))
+
+
+def _planned(function: Function, plan: Plan, found: list[Backend], pinned: bool = False) -> Execution:
     engines = {item.key: item.make() for item in found}
-    segments = [(_engine(engines, key), segment) for key, segment in segments_of(function, plan)]
+    segments = [(key, _engine(engines, key), segment) for key, segment in segments_of(function, plan)]
     if len(segments) <= 1:
-        engine = segments[0][0] if segments else engines["torch", "cpu"]
-        return engine.compile(Segment.of(function))
-    return HybridExecutable(segments, function.outputs)
+        key, engine = segments[0][:2] if segments else (("torch", "cpu"), engines["torch", "cpu"])
+        return Execution(engine.compile(Segment.of(function)), Decision(key, pinned=pinned))
+    made = HybridExecutable([(engine, segment) for _, engine, segment in segments], function.outputs)
+    return Execution(made, Decision(places=plan.pins(), pinned=pinned))
 
 
 def _engine(engines: Mapping[Key, Engine], key: Key) -> Any:

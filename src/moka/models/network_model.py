@@ -17,10 +17,11 @@ from moka.importers.neural_network.builder import ShapeError
 from moka.models.configuration import Configuration
 from moka.models.description import FunctionDescription
 from moka.models.devices import torch_device
-from moka.models.execution import executable
+from moka.models.execution import Decision, Execution, prepare
 from moka.models.features import Feature, MultiArrayFeature, ScalarFeature, presented
 from moka.models.images import ImageFeature
 from moka.models.model import ModelState
+from moka.models.shapes import declared_shape
 from moka.models.update import Learned, Progress, Sample, UpdatableModel
 
 __all__ = ["NetworkModel", "declared_shape", "with_batches"]
@@ -62,7 +63,7 @@ class NetworkModel(UpdatableModel):
         message = getattr(source.specification, self.kind)
         self.function = with_batches(self.function, message)
         self.network = self._describe(message)
-        self._executables: OrderedDict[Shapes, Executable] = OrderedDict()
+        self._executables: OrderedDict[Shapes, Execution] = OrderedDict()
         self._lock = threading.Lock()
         self._prepare()
 
@@ -99,11 +100,17 @@ class NetworkModel(UpdatableModel):
         with self._lock:
             if shapes not in self._executables:
                 program = import_network(self.network, dict(zip(self.function.inputs, shapes, strict=True)))
-                self._executables[shapes] = executable(program.functions["main"], self.configuration)
+                self._executables[shapes] = prepare(program.functions["main"], self.configuration)
                 if len(self._executables) > _KEPT_SHAPES:
                     self._executables.popitem(last=False)
             self._executables.move_to_end(shapes)
-            return self._executables[shapes]
+            return self._executables[shapes].executable
+
+    def decision(self, shapes: Shapes) -> Decision | None:
+        """What was decided for inputs of these shapes; None if they have not come along."""
+        with self._lock:
+            made = self._executables.get(shapes)
+            return None if made is None else made.decision
 
     def _predict(self, inputs: dict[str, Any], state: ModelState | None) -> dict[str, Any]:
         executable = self._executable(tuple(inputs[name].shape for name in self.function.inputs))
@@ -131,15 +138,6 @@ def _batched(feature: Feature) -> Feature:
     if not isinstance(feature, MultiArrayFeature):
         return feature
     return _BatchedArrayFeature(**{item.name: getattr(feature, item.name) for item in dataclasses.fields(feature)})
-
-
-def declared_shape(feature: Feature) -> tuple[int, ...] | None:
-    """The shape that an input has unless it is given another one; None where the file says nothing of it."""
-    if isinstance(feature, ImageFeature):
-        return tuple(feature.absent().shape)
-    assert isinstance(feature, MultiArrayFeature)
-    smallest = tuple(max(1, low) for low, _ in feature.ranges)
-    return feature.shape or (feature.shapes[0] if feature.shapes else smallest) or None
 
 
 def _takes_several_shapes(feature: Feature) -> bool:

@@ -16,7 +16,7 @@ from moka.models.program_model import ProgramModel
 from moka.models.shapes import Shape, known_shapes
 from moka.planning.sizes import Sizes
 
-__all__ = ["Planned", "planned"]
+__all__ = ["Planned", "input_shapes", "planned"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def planned(model: ProgramModel | NetworkModel, shapes: Mapping[str, Shape]) -> 
     """
     features = model.function.inputs
     _check(features, shapes)
-    known = _known(features, shapes)
+    known = input_shapes(model, shapes)
     count = _count(features.values())
     if isinstance(model, ProgramModel):
         function = model.program.functions[model.function.name]
@@ -62,9 +62,9 @@ def _check(features: Mapping[str, Feature], shapes: Mapping[str, Shape]) -> None
             raise InputError(f"shape of {name!r} is {list(shape)}; expected {feature.allowed()}")
 
 
-def _known(features: Mapping[str, Feature], shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    """The shapes of inputs that are given or declared."""
-    arrays = {name: feature for name, feature in features.items() if isinstance(feature, MultiArrayFeature | ImageFeature)}
+def input_shapes(model: ProgramModel | NetworkModel, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The shapes of a model's inputs that are given or declared."""
+    arrays = {name: feature for name, feature in model.function.inputs.items() if isinstance(feature, MultiArrayFeature | ImageFeature)}
     found = {name: shapes.get(name) or declared_shape(feature) for name, feature in arrays.items()}
     return {name: shape for name, shape in found.items() if shape}
 

@@ -13,11 +13,12 @@ from moka.formats.files import read_bytes
 from moka.ir.program import Function
 from moka.models.configuration import Configuration
 from moka.models.core_ml import CoreMlModel
+from moka.models.execution import Decision, decided_plan
 from moka.models.machine import backends, candidates, machine_name, missing_engines
 from moka.models.model import Model, load
 from moka.models.network_model import NetworkModel
 from moka.models.pipeline import PipelineModel
-from moka.models.planned import Planned, planned
+from moka.models.planned import Planned, input_shapes, planned
 from moka.models.program_model import ProgramModel
 from moka.models.shapes import Shape
 from moka.planning.apple import apple_candidates, model_notes
@@ -78,12 +79,24 @@ def plan(
     found = planned(model, shapes or {})
     chosen = pins.pins() if isinstance(pins, Plan) else dict(pins or {})
     options, request = _options(model, found, device, configuration)
+    changed = measure or pins is not None or device is not None or units != model.configuration.compute_units
+    decision = None if changed else _decision(model, shapes or {})
+    if decision is not None:
+        return decided_plan(found.function, decision, options, request)
     request = dataclasses.replace(request, pins=chosen)
     if measure:
         from moka.models.measure import measured_plan
 
         return measured_plan(model, found.function, options, request, configuration, shapes or {})
     return make_plan(found.function, options, request)
+
+
+def _decision(model: ProgramModel | NetworkModel, shapes: Mapping[str, Shape]) -> Decision | None:
+    """Which engines run the model, if that was decided: a program runs on the same ones whatever the shapes are."""
+    if isinstance(model, ProgramModel):
+        return model.decision
+    known = input_shapes(model, shapes)
+    return model.decision(tuple(known.values())) if len(known) == len(model.function.inputs) else None
 
 
 def _core_ml_plan(model: CoreMlModel, units: Any, asked: bool) -> Plan:

@@ -12,16 +12,22 @@ from moka.importers.ml_program import import_program
 from moka.ir.program import Function
 from moka.ir.verify import verify
 from moka.models.configuration import Configuration
-from moka.models.execution import executable
+from moka.models.execution import prepare
 from moka.models.features import presented
 from moka.models.model import Model, ModelState
+from moka.models.shapes import assumed_sizes
 from moka.ops.check import check_program
 
 __all__ = ["ProgramModel"]
 
 
 class ProgramModel(Model):
-    """A model whose body is an ML Program."""
+    """A model whose body is an ML Program.
+
+    Attributes:
+        executable: what runs its function.
+        decision: which engines those are.
+    """
 
     def __init__(self, source: ModelSource, configuration: Configuration) -> None:
         super().__init__(source, configuration)
@@ -31,7 +37,8 @@ class ProgramModel(Model):
         _check_operations(source, body, TorchEngine())
         verify(self.program)
         check_program(self.program)
-        self.executable = executable(body, configuration)
+        made = prepare(body, configuration, assumed_sizes(body, self.function.inputs))
+        self.executable, self.decision = made.executable, made.decision
 
     def make_state(self) -> ModelState:
         if not self.function.states:

@@ -10,16 +10,50 @@ import torch
 
 from moka.errors import MokaError
 from moka.ir.program import Argument, Function, Operation, Value
-from moka.ir.types import StateType, TensorType
+from moka.ir.types import Dimension, StateType, TensorType
+from moka.models.features import Feature, MultiArrayFeature
+from moka.models.images import ImageFeature
 from moka.ops.shapes import ShapeInference
 from moka.ops.table import COMPUTED
+from moka.planning.sizes import Sizes
 
-__all__ = ["Shape", "known_shapes"]
+__all__ = ["Shape", "assumed_sizes", "declared_shape", "known_shapes"]
 
 Shape: TypeAlias = tuple[int, ...]
 
 _SMALL = 4096
 """Constants of more elements are not looked into: they hold no shapes."""
+
+
+def declared_shape(feature: Feature) -> tuple[int, ...] | None:
+    """The shape that an input has unless it is given another one; None where the file says nothing of it."""
+    if isinstance(feature, ImageFeature):
+        return tuple(feature.absent().shape)
+    assert isinstance(feature, MultiArrayFeature)
+    smallest = tuple(max(1, low) for low, _ in feature.ranges)
+    return feature.shape or (feature.shapes[0] if feature.shapes else smallest) or None
+
+
+def assumed_sizes(function: Function, features: Mapping[str, Feature]) -> Sizes:
+    """Sizes that are good enough to choose an engine by: working out each from the inputs' would take longer than loading the rest.
+
+    Inputs have the shapes that they declare; whatever else is open counts as the largest of their open sizes.
+    """
+    declared = {value: _declared(value, features) for value in function.inputs if not _is_static(value)}
+    known = {value: shape for value, shape in declared.items() if shape is not None}
+    opened = [size for value, shape in known.items() for size, stated in zip(shape, _shape(value), strict=True) if size != stated]
+    return Sizes(known, max(opened, default=1))
+
+
+def _declared(value: Value, features: Mapping[str, Feature]) -> Shape | None:
+    """The shape that an input is declared with, if it is of the same rank as its type."""
+    feature = features.get(value.name)
+    shape = declared_shape(feature) if isinstance(feature, MultiArrayFeature | ImageFeature) else None
+    return shape if shape is not None and len(shape) == len(_shape(value)) else None
+
+
+def _shape(value: Value) -> tuple[Dimension, ...]:
+    return (value.type.shape if isinstance(value.type, TensorType) else None) or ()
 
 
 def known_shapes(function: Function, inputs: Mapping[str, Shape]) -> dict[Value, Shape]:

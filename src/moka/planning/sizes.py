@@ -20,10 +20,12 @@ class Sizes:
 
     Args:
         known: shapes by value, where they say more than the value's type.
+        assumed: what a size that stays open counts as, where a guess is better than a lower bound.
     """
 
-    def __init__(self, known: Mapping[Value, tuple[int, ...]] | None = None) -> None:
+    def __init__(self, known: Mapping[Value, tuple[int, ...]] | None = None, assumed: int = 1) -> None:
         self._known = known or {}
+        self._assumed = assumed
 
     def shape(self, argument: Argument) -> tuple[Dimension, ...] | None:
         """The shape of a tensor or state; None for what has none, or an unknown rank."""
@@ -33,8 +35,8 @@ class Sizes:
         return None if held is None else held.shape
 
     def sizes(self, argument: Argument) -> tuple[int, ...]:
-        """The shape with 1 for each size that is open; () for what has no shape."""
-        return tuple([size if isinstance(size, int) else 1 for size in self.shape(argument) or ()])
+        """The shape with 1, or what is assumed, for each size that is open; () for what has no shape."""
+        return tuple([size if isinstance(size, int) else self._assumed for size in self.shape(argument) or ()])
 
     def is_exact(self, argument: Argument) -> bool:
         """Whether the whole shape is known; so for what is no tensor, which counts nothing."""
