@@ -177,9 +177,13 @@ def test_threads_are_those_of_the_engine_while_it_runs(monkeypatch: pytest.Monke
     x = Value("x", VECTOR)
     program = segment([x], operation("relu", "y", x=x))
     seen = []
+
+    def code(*values: Any) -> list[Any]:
+        seen.append(torch.get_num_threads())
+        return list(values)
+
     for threads in (0, 1, 3):
         executable = TorchEngine(threads=threads).compile(program)
-        monkeypatch.setattr(executable, "_code", lambda *values: seen.append(torch.get_num_threads()) or list(values))
+        monkeypatch.setattr(executable, "_code", code)
         executable.run({"x": np.ones(3, np.float32)})
-    before = torch.get_num_threads()
-    assert seen == [before, 1, 3]
+    assert seen == [torch.get_num_threads(), 1, 3]
