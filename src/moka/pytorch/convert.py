@@ -21,7 +21,10 @@ from torch.export.graph_signature import OutputKind
 from moka.errors import FormatError, InputError, UnsupportedError
 from moka.models.configuration import ComputeUnits
 from moka.models.model import Model, load
-from moka.pytorch.frontend import coremltools, quiet
+from moka.pytorch.config import DelegateConfig
+from moka.pytorch.decomposition import rewrite
+from moka.pytorch.frontend import converting, coremltools, quiet
+from moka.pytorch.lowering import misread
 from moka.pytorch.module import CoreMLModule
 
 __all__ = ["ImageInput", "convert", "in_evaluation", "load_exported", "source_line"]
@@ -32,11 +35,6 @@ Color: TypeAlias = Literal["RGB", "BGR", "GRAYSCALE"]
 _TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 _TARGET, _STATE_TARGET = "iOS17", "iOS18"
 _PRECISIONS = ("float16", "float32")
-_ATEN = torch.ops.aten
-_POOLS = {
-    *(_ATEN.max_pool1d.default, _ATEN.max_pool2d.default, _ATEN.max_pool3d.default),
-    *(_ATEN.avg_pool1d.default, _ATEN.avg_pool2d.default, _ATEN.avg_pool3d.default),
-}
 _COLORS = ("RGB", "BGR", "GRAYSCALE")
 
 
@@ -187,9 +185,6 @@ def in_evaluation(module: torch.nn.Module) -> Iterator[None]:
 def _decomposed(exported: ExportedProgram) -> ExportedProgram:
     with quiet():
         decomposed: ExportedProgram = exported.run_decompositions({})
-    for node in decomposed.graph.nodes:
-        if node.target in _POOLS and len(node.args) == 2:  # coremltools misses the default: a stride of the window's size
-            node.args = (*node.args, node.args[1])
     return decomposed
 
 
@@ -213,26 +208,37 @@ class _Request:
         given = self._renamed("outputs", self.outputs, self.program.graph_signature.user_outputs)
         if unknown := self.images.keys() - set(new.values()):
             raise InputError(f"images: {min(unknown)!r} is no input; there are {', '.join(new.values())}")
-        try:
-            with quiet(), torch.no_grad():
-                model = ct.convert(
-                    self.program,
-                    inputs=self._described(ct, new) if self.images else None,
-                    outputs=[ct.TensorType(name=name) for name in given] if self.outputs else None,
-                    classifier_config=ct.ClassifierConfig(list(self.labels)) if self.labels else None,
-                    convert_to="mlprogram",
-                    compute_precision=getattr(ct.precision, self.precision.upper()),
-                    minimum_deployment_target=getattr(ct.target, self.target or self._default_target),
-                    skip_model_load=True,
-                )
-        except Exception as error:
-            raise UnsupportedError(self._refusal(error)) from error
-        return _with_names(ct, model, new)
+        tried = set()
+        while True:
+            node, error = next(filter(misread, self.program.graph.nodes), None), None
+            if node is None:
+                try:
+                    with converting():
+                        return _with_names(ct, self._converted(ct, new, given), new)
+                except Exception as refused:
+                    node, error = self._node(refused), refused
+            if node is None or node.target in tried or not rewrite(self.program, node, self._config):
+                raise UnsupportedError(self._refusal(node, error)) from error
+            tried.add(node.target)
+
+    def _converted(self, ct: Any, new: Mapping[str, str], given: Sequence[str]) -> Any:
+        return ct.convert(
+            self.program,
+            inputs=self._described(ct, new) if self.images else None,
+            outputs=[ct.TensorType(name=name) for name in given] if self.outputs else None,
+            classifier_config=ct.ClassifierConfig(list(self.labels)) if self.labels else None,
+            convert_to="mlprogram",
+            compute_precision=getattr(ct.precision, self.precision.upper()),
+            minimum_deployment_target=getattr(ct.target, self._config.target),
+            skip_model_load=True,
+        )
 
     @property
-    def _default_target(self) -> str:
+    def _config(self) -> DelegateConfig:
+        """The target in the form that the delegate, which tries the same conversions, takes it."""
         kinds = {item.kind for item in self.program.graph_signature.output_specs}
-        return _STATE_TARGET if OutputKind.BUFFER_MUTATION in kinds else _TARGET
+        default = _STATE_TARGET if OutputKind.BUFFER_MUTATION in kinds else _TARGET
+        return DelegateConfig(minimum_deployment_target=self.target or default)
 
     def _renamed(self, what: str, names: tuple[str, ...], own: Sequence[Any]) -> Sequence[str]:
         if names and (len(names) != len(own) or len(set(names)) != len(names)):
@@ -249,12 +255,16 @@ class _Request:
             for own, new in names.items()
         ]
 
-    def _refusal(self, error: Exception) -> str:
+    def _node(self, error: Exception) -> Any:
+        """The node that coremltools was at when it failed; None where that can't be told."""
+        return next((item for item in self.program.graph.nodes if item.name == _node_name(error.__traceback__)), None)
+
+    def _refusal(self, node: Any, error: Exception | None) -> str:
         """What coremltools says, with the node and the line of the user's code that it was at."""
-        node = next((item for item in self.program.graph.nodes if item.name == _node_name(error.__traceback__)), None)
         line = source_line(node) if node is not None else ""
         where = f"node {node.name!r} ({node.target}){f' ({line})' if line else ''}" if node is not None else "the program"
-        return f"{where}: coremltools can't convert it: {_first_line(error)}; moka.pytorch.delegate leaves such operators to PyTorch"
+        why = _first_line(error) if error is not None else "it makes something else of these arguments"
+        return f"{where}: coremltools can't convert it: {why}; moka.pytorch.delegate leaves such operators to PyTorch"
 
 
 def source_line(node: Any) -> str:

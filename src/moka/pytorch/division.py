@@ -8,9 +8,9 @@ from typing import Any
 
 from moka.cache import Cache, Key
 from moka.pytorch.config import DelegateConfig
+from moka.pytorch.decomposition import expand, expandable
 from moka.pytorch.frontend import attempt
 from moka.pytorch.identity import graph_text, versions
-from moka.pytorch.lowering import expand, expandable
 from moka.pytorch.partitioner import narrow, refuse_statically
 from moka.pytorch.program import Program, prepare
 

@@ -32,7 +32,7 @@ from torch.export.graph_signature import (
 from moka.pytorch.config import DelegateConfig
 from moka.pytorch.program import outputs_of
 
-__all__ = ["REFUSED", "Features", "Piece", "Refusal", "RefusedError", "attempt", "coremltools", "quiet", "write_package"]
+__all__ = ["REFUSED", "Features", "Piece", "Refusal", "RefusedError", "attempt", "converting", "coremltools", "quiet", "write_package"]
 
 REFUSED = "coremltools: "
 """How the reasons begin that coremltools gives."""
@@ -139,6 +139,15 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def converting() -> Iterator[None]:
+    """For conversions of exported programs: quiet, without gradients, and with an error where the result would be another program."""
+    from moka.pytorch.lowering import faithful
+
+    with quiet(), torch.no_grad(), faithful():
+        yield
+
+
 def attempt(piece: Piece, config: DelegateConfig) -> Refusal | None:
     """Converts a piece with coremltools' frontend alone, which is where nearly all refusals come from; None if it converts."""
     ct = coremltools()
@@ -146,7 +155,7 @@ def attempt(piece: Piece, config: DelegateConfig) -> Refusal | None:
 
     exported = piece.exported()
     try:
-        with quiet(), torch.no_grad():
+        with converting():
             load(exported, inputs=_inputs(exported, config), specification_version=getattr(ct.target, config.target))
     except Exception as error:
         return _refusal(error)
@@ -163,7 +172,7 @@ def write_package(piece: Piece, config: DelegateConfig, path: Path) -> Features:
     precisions = {"float32": ct.precision.FLOAT32, "float16": ct.precision.FLOAT16}
     exported = piece.exported()
     try:
-        with quiet(), torch.no_grad():
+        with converting():
             model = ct.convert(
                 exported,
                 inputs=_inputs(exported, config),

@@ -1,54 +1,65 @@
-"""What coremltools' frontend lacks although Core ML can do it, and operators of others.
+"""What coremltools converts PyTorch's operators to: its own conversions, compositions in their place, and a look at what they give.
 
-coremltools knows fewer of PyTorch's operators than Core ML has the means for. Two ways lead there:
-
-- *Decompositions*, PyTorch's own: an operator that coremltools refuses is written as others that it takes (`expand`).
-- *Compositions* of Core ML's operations, for operators that PyTorch doesn't decompose: the table below, and `lowers` for anybody's.
-
-| operator | in Core ML |
-|---|---|
-| ``aten.alias`` | the tensor itself |
-| ``aten.trunc`` | sign(x) floor(abs(x)) |
-| ``aten.fmod`` | x - y trunc(x / y) |
-| ``aten.hypot`` | sqrt(x^2 + y^2) |
-| ``aten.isinf`` | abs(x) = infinity |
-| ``aten.prod`` | ``reduce_prod`` |
-| ``aten.bitwise_or``, ``aten.bitwise_xor`` | ``logical_or``, ``logical_xor``, of truth values |
-
-``aten.diff``, ``aten.new_ones`` and more than a hundred others need no entry: PyTorch decomposes them.
+coremltools knows fewer of PyTorch's operators than Core ML has the means for, and some it converts to something else: it reads arguments by
+their place, as TorchScript has them, and leaves out what exported programs name. So `faithful` refuses results of another shape and
+arguments that were not read, and gives results the type that PyTorch states.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any, TypeVar
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.export.graph_signature import OutputKind
-from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx import Node
 
-from moka.pytorch.config import DelegateConfig
-from moka.pytorch.frontend import REFUSED, attempt
-from moka.pytorch.partitioner import refuse_statically
-from moka.pytorch.pieces import piece_of
-from moka.pytorch.program import Program, prepare, takes_one_of_several
+from moka.pytorch.compositions import COMPOSITIONS, RECURRENT, Composition
 
-__all__ = ["composition_digest", "expand", "expandable", "lowers", "register"]
+__all__ = ["composition_digest", "faithful", "lowers", "misread", "register"]
 
-Composition = Callable[..., Any]
 F = TypeVar("F", bound=Composition)
 
-_LARGEST_FLOAT = 3.4028234e38
-_DEPTHS = ("shallow", "deep")
-"""How far PyTorch decomposes an operator: once, or to its core operators."""
-
-_compositions: dict[torch._ops.OpOverload, Composition] = {}
+_compositions: dict[torch._ops.OpOverload, Composition] = dict(COMPOSITIONS)
 _registered: set[torch._ops.OpOverload] = set()
+_originals: dict[str, Any] = {}
+"""coremltools' own conversions where compositions have taken their place."""
+
+_TYPES = {
+    torch.float32: ("fp32", "is_float"),
+    torch.float16: ("fp16", "is_float"),
+    torch.int64: ("int32", "is_int"),
+    torch.int32: ("int32", "is_int"),
+    torch.bool: ("bool", "is_bool"),
+}
+"""coremltools' names of types, and of the functions that tell what is of their kind."""
+
+
+_ATEN = torch.ops.aten
+
+_MISREAD: dict[Any, Callable[[Node], bool]] = {
+    _ATEN.softplus.default: lambda node: len(node.args) > 1,
+    _ATEN.instance_norm.default: lambda node: not node.args[5],
+    **dict.fromkeys((_ATEN.std.correction, _ATEN.var.correction), lambda node: node.kwargs.get("correction") is None),
+    **dict.fromkeys((_ATEN.any.default, _ATEN.any.dim, _ATEN.all.default, _ATEN.all.dim), lambda node: _of_floats(node)),
+    **dict.fromkeys(
+        (_ATEN.mean.default, _ATEN.mean.dim, _ATEN.full_like.default), lambda node: "dtype" in node.kwargs and not _of_floats(node)
+    ),
+    **dict.fromkeys((_ATEN._upsample_bilinear2d_aa.vec, _ATEN._upsample_bilinear2d_aa.default), lambda node: True),
+}
+"""Calls that coremltools converts to something else: without a threshold, with other statistics than those given, as if of integers ..."""
+
+
+def misread(node: Node) -> bool:
+    """Whether coremltools converts a call to something else than it is."""
+    return node.target in _MISREAD and _MISREAD[node.target](node)
+
+
+def _of_floats(node: Node) -> bool:
+    return bool(node.all_input_nodes[0].meta["val"].dtype.is_floating_point)
 
 
 def lowers(operator: Any) -> Callable[[F], F]:
@@ -62,7 +73,7 @@ def lowers(operator: Any) -> Callable[[F], F]:
 
     The function gets what the operator is called with: tensors as coremltools' variables, numbers and lists of numbers as they are. It
     returns a variable, or a tuple of them where the operator gives several tensors. It takes the place of coremltools' own conversion if
-    there is one.
+    there is one, except for calls that it returns `NotImplemented` for.
 
     Args:
         operator: ``torch.ops.my.op`` for all of its overloads, or ``torch.ops.my.op.default`` for one.
@@ -96,18 +107,21 @@ def _code_text(code: CodeType) -> str:
 
 def register() -> None:
     """Adds the compositions to coremltools' table, those that are not there yet."""
-    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY as REGISTRY
     from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
 
     for overload, function in _compositions.items():
         if overload not in _registered:
             kind = sanitize_op_kind(overload.name())  # type: ignore[no-untyped-call]
-            _TORCH_OPS_REGISTRY.set_func_by_name(_converter(function), kind)
+            own = _originals.setdefault(kind, REGISTRY.get_func(kind))
+            REGISTRY.set_func_by_name(_converter(function, own), kind)
             _registered.add(overload)
+    for kind, name in RECURRENT.items():
+        REGISTRY.set_func_by_name(_with_one_name(REGISTRY.get_func(name)), kind)
 
 
-def _converter(function: Composition) -> Callable[[Any, Any], None]:
-    """A composition in the form that coremltools calls."""
+def _converter(function: Composition, own: Any) -> Callable[[Any, Any], None]:
+    """A composition in the form that coremltools calls; TorchScript, which names no arguments, is left to its own conversion."""
 
     def convert(context: Any, node: Any) -> None:
         def bound(value: Any) -> Any:
@@ -115,152 +129,104 @@ def _converter(function: Composition) -> Callable[[Any, Any], None]:
                 return [bound(item) for item in value]
             return context[value] if isinstance(value, str) and value in context else value
 
+        if own is not None and not node.meta:
+            own(context, node)
+            return
         named = {name: bound(value[0]) for name, value in (node.kwinputs or {}).items()}
-        context.add(function(*map(bound, node.inputs), **named), torch_name=node.name)
+        result = function(*map(bound, node.inputs), **named)
+        if result is not NotImplemented:
+            context.add(result, torch_name=node.name)
+        elif own is None:
+            raise NotImplementedError(f"{node.kind} with these arguments")
+        else:
+            own(context, node)
 
     return convert
 
 
-def _builder() -> Any:
-    from coremltools.converters.mil import Builder
+def _with_one_name(convert: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """A conversion that names each of its results, as TorchScript does, for programs where a tuple of them has one name."""
 
-    return Builder
+    def converted(context: Any, node: Any) -> None:
+        inner = copy.copy(node)
+        inner.outputs = [f"{node.name}_{index}" for index in range(len(node.meta["val"]))]
+        convert(context, inner)
+        context.add(tuple(context[name] for name in inner.outputs), torch_name=node.name)
 
-
-def _is_float(value: Any) -> bool:
-    from coremltools.converters.mil.mil import types
-
-    return bool(types.is_float(value.dtype))
-
-
-@lowers(torch.ops.aten.alias.default)
-def _alias(x: Any) -> Any:
-    return _builder().identity(x=x)
+    return converted
 
 
-@lowers(torch.ops.aten.trunc.default)
-def _trunc(x: Any) -> Any:
-    mb = _builder()
-    return mb.mul(x=mb.sign(x=x), y=mb.floor(x=mb.abs(x=x))) if _is_float(x) else mb.identity(x=x)
+@contextlib.contextmanager
+def faithful() -> Iterator[None]:
+    """While it lasts, coremltools refuses calls of exported programs that it would convert to something else."""
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY as REGISTRY
 
-
-@lowers(torch.ops.aten.fmod.Scalar)
-def _fmod(x: Any, y: float) -> Any:
-    mb = _builder()
-    if not _is_float(x) or isinstance(y, int) or y == 0:
-        raise NotImplementedError("fmod of integers, or by zero")
-    return mb.sub(x=x, y=mb.mul(x=_trunc(mb.real_div(x=x, y=y)), y=y))
-
-
-@lowers(torch.ops.aten.hypot.default)
-def _hypot(x: Any, y: Any) -> Any:
-    mb = _builder()
-    return mb.sqrt(x=mb.add(x=mb.square(x=x), y=mb.square(x=y)))
-
-
-@lowers(torch.ops.aten.isinf.default)
-def _isinf(x: Any) -> Any:
-    mb = _builder()
-    if not _is_float(x):
-        raise NotImplementedError("isinf of integers, which never are")
-    return mb.greater(x=mb.abs(x=x), y=_LARGEST_FLOAT)
-
-
-@lowers(torch.ops.aten.prod.dim_int)
-def _prod(x: Any, axis: int, keep_dims: bool = False, *, dtype: Any = None) -> Any:
-    if dtype is not None:
-        raise NotImplementedError("prod with a type of its own")
-    return _builder().reduce_prod(x=x, axes=[axis], keep_dims=bool(keep_dims))
-
-
-@lowers(torch.ops.aten.bitwise_or.Tensor)
-def _bitwise_or(x: Any, y: Any) -> Any:
-    return _logical("logical_or", x, y)
-
-
-@lowers(torch.ops.aten.bitwise_xor.Tensor)
-def _bitwise_xor(x: Any, y: Any) -> Any:
-    return _logical("logical_xor", x, y)
-
-
-def _logical(operation: str, x: Any, y: Any) -> Any:
-    from coremltools.converters.mil.mil import types
-
-    if x.dtype is not types.bool or y.dtype is not types.bool:
-        raise NotImplementedError("bits of integers")
-    return getattr(_builder(), operation)(x=x, y=y)
-
-
-def expandable(program: Program, reasons: Mapping[str, str], config: DelegateConfig) -> dict[str, str]:
-    """The nodes that coremltools refuses, but takes once PyTorch has decomposed them; by name how far they are decomposed."""
-    found: dict[str, str] = {}
-    verdicts: dict[Any, str | None] = {}
-    for node in program.module.graph.nodes:
-        if not reasons.get(node.name, "").startswith(REFUSED) or not isinstance(node.target, torch._ops.OpOverload):
-            continue
-        if node.target not in verdicts:
-            verdicts[node.target] = next((depth for depth in _DEPTHS if _converts(program, node, depth, config)), None)
-        depth = verdicts[node.target]
-        if depth is not None:
-            found[node.name] = depth
-    return found
-
-
-def expand(program: Program, names: Mapping[str, str]) -> None:
-    """Replaces nodes by PyTorch's decompositions of them, in place."""
-    graph = program.module.graph
-    for node in [node for node in graph.nodes if node.name in names]:
-        traced = _trace(node, names[node.name])
-        if traced is None:
-            continue
-        with graph.inserting_before(node):
-            places = dict(zip(traced.find_nodes(op="placeholder"), node.all_input_nodes, strict=True))
-            result: Any = graph.graph_copy(traced, places)
-        if isinstance(result, (list, tuple)):
-            for user in [user for user in node.users if takes_one_of_several(user)]:
-                user.replace_all_uses_with(result[user.args[1]])
-                graph.erase_node(user)
-        else:
-            node.replace_all_uses_with(result)
-        graph.erase_node(node)
-
-
-def _converts(program: Program, node: Node, depth: str, config: DelegateConfig) -> bool:
-    """Whether coremltools takes the decomposition of a node, on its own."""
-    traced = _trace(node, depth)
-    if traced is None:
-        return False
-    (given,) = traced.output_node().args
-    outputs = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-    traced.output_node().args = (outputs,)
-    inner = Program(GraphModule({}, traced), {}, results=((OutputKind.USER_OUTPUT, None),) * len(outputs), ranges=program.ranges)
-    prepare(inner)
-    nodes = [item for item in inner.module.graph.nodes if item.op == "call_function"]
-    if refuse_statically(inner, config):
-        return False
-    return not nodes or attempt(piece_of(inner, nodes, config), config) is None
-
-
-def _trace(node: Node, depth: str) -> torch.fx.Graph | None:
-    """A graph of what PyTorch makes of a call; None where it does not decompose it."""
-    from torch._decomp import core_aten_decompositions, decomposition_table
-
-    inputs = node.all_input_nodes
-    values = [item.meta["val"] for item in inputs]
-    mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
-    known: dict[Any, Any] = dict(decomposition_table if depth == "shallow" else core_aten_decompositions())
-    table: Any = known if depth == "deep" else {target: known[target] for target in (node.target,) if target in known}
-
-    def call(*given: Any) -> Any:
-        places = dict(zip(inputs, given, strict=True))
-        args, kwargs = torch.fx.map_arg((node.args, node.kwargs), places.__getitem__)
-        return node.target(*args, **kwargs)  # type: ignore[operator]
-
+    find = REGISTRY.get_func
+    REGISTRY.get_func = lambda kind: _checked(find(kind))
     try:
-        with mode or nullcontext(), torch.no_grad():
-            graph = make_fx(call, decomposition_table=table)(*values).graph
-    except Exception:  # a decomposition that this call does not suit: it stays as it is
+        yield
+    finally:
+        REGISTRY.get_func = find
+
+
+class _Read(dict[str, Any]):
+    """Keyword arguments, and which of them nobody has looked at."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        super().__init__(given)
+        self.unread = {name for name, value in given.items() if value not in ((), (False,))} - {"dtype"}
+
+    def __getitem__(self, name: str) -> Any:
+        self.unread.discard(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.unread.discard(name)
+        return super().get(name, default)
+
+    def items(self) -> Any:
+        self.unread.clear()
+        return super().items()
+
+
+def _checked(convert: Callable[[Any, Any], None] | None) -> Callable[[Any, Any], None] | None:
+    """A conversion whose results are those that PyTorch states."""
+    if convert is None:
         return None
-    calls = [item for item in graph.nodes if item.op != "placeholder"]
-    same = any(item.target is node.target or item.op == "get_attr" for item in calls)
-    return None if same else graph
+
+    def checked(context: Any, node: Any) -> None:
+        given = node.kwinputs
+        if given is not None:
+            node.kwinputs = _Read(given)
+        convert(context, node)
+        if given is not None and node.kwinputs.unread:
+            raise NotImplementedError(f"{node.kind} with {', '.join(sorted(node.kwinputs.unread))}")
+        stated = (node.meta or {}).get("val")
+        if isinstance(stated, torch.Tensor) and node.name in context:
+            _settle(context, node, stated)
+
+    return checked
+
+
+def _settle(context: Any, node: Any, stated: torch.Tensor) -> None:
+    """Gives the result of a call the type that PyTorch states; NotImplementedError where it has another shape."""
+    result = context[node.name]
+    if not hasattr(result, "dtype") or stated.dtype not in _TYPES:
+        return
+    if not _fits(result.shape, stated.shape):
+        raise NotImplementedError(f"{node.kind}, which gives shape {list(result.shape)} and not {list(stated.shape)}")
+    name, is_such = _TYPES[stated.dtype]
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil.mil import types
+
+    if getattr(types, is_such)(result.dtype):
+        return
+    context.add(Builder.cast(x=result, dtype=name), torch_name=node.name, override=True)
+
+
+def _fits(found: Sequence[Any], stated: Sequence[Any]) -> bool:
+    """Whether shapes are the same, as far as they are known; tensors of one element may have any number of dimensions."""
+    if all(size == 1 for size in (*found, *stated)):
+        return True
+    known = [(ours, theirs) for ours, theirs in zip(found, stated, strict=False) if isinstance(theirs, int) and isinstance(ours, int)]
+    return len(found) == len(stated) and all(ours == theirs for ours, theirs in known)

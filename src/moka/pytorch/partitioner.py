@@ -18,11 +18,12 @@ import torch
 from torch.fx import Node
 
 from moka.pytorch.config import DelegateConfig
-from moka.pytorch.frontend import Piece, Refusal
+from moka.pytorch.frontend import REFUSED, Piece, Refusal
+from moka.pytorch.lowering import misread
 from moka.pytorch.pieces import piece_of
 from moka.pytorch.program import Program, is_random, is_size, takes_one_of_several
 
-__all__ = ["Check", "culprits", "divide", "levels", "narrow", "refuse_statically"]
+__all__ = ["Check", "culprits", "divide", "levels", "narrow", "refuse_statically", "signature"]
 
 Check: TypeAlias = Callable[[Piece], Refusal | None]
 
@@ -42,7 +43,7 @@ def refuse_statically(program: Program, config: DelegateConfig) -> dict[str, str
 
 def narrow(program: Program, reasons: dict[str, str], check: Check, config: DelegateConfig) -> None:
     """Adds to ``reasons`` the nodes that a check fails at, until all that are left pass it together."""
-    signatures = {node.name: _signature(node, program) for node in program.module.graph.nodes if node.op == "call_function"}
+    signatures = {node.name: signature(node, program) for node in program.module.graph.nodes if node.op == "call_function"}
     _couple(program, reasons)
     while nodes := list(levels(program, reasons)):
         refusal = check(piece_of(program, nodes, config))
@@ -156,6 +157,8 @@ def _static_reason(node: Node, program: Program, config: DelegateConfig) -> str 
             return "changes its arguments in place"
     if any(item.op == "get_attr" for item in node.all_input_nodes) or isinstance(node.target, torch._ops.HigherOrderOperator):
         return "runs a graph of its own, which coremltools takes from no exported program"
+    if misread(node):
+        return f"{REFUSED}converts a call with these arguments to something else"
     if is_size(node):
         return None
     values = list(_tensors(node.meta.get("val")))
@@ -202,7 +205,7 @@ def _dtype(value: torch.Tensor) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
-def _signature(node: Node, program: Program) -> tuple[Any, ...]:
+def signature(node: Node, program: Program) -> tuple[Any, ...]:
     """What coremltools can tell nodes apart by: operator, arguments, and the types of tensors; nodes alike are refused alike."""
 
     def described(item: Node) -> Any:

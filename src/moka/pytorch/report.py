@@ -135,12 +135,12 @@ def _flops(node: Node) -> int:
     """Floating-point operations of one call, for the sizes that the program was exported with."""
     if is_size(node) or not isinstance(node.target, torch._ops.OpOverload) or not any(map(_counts, node.all_input_nodes)):
         return 0
-    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), _stand_in)
     counter = FlopCounterMode(display=False)
     try:
+        args, kwargs = torch.fx.map_arg((node.args, node.kwargs), _stand_in)
         with counter, torch.no_grad():
             node.target(*args, **kwargs)
-    except Exception:  # an operator that takes no tensors without data, and so none that is counted
+    except Exception:  # takes no tensors without data, or of sizes that depend on data; none such is counted
         return 0
     return counter.get_total_flops()
 

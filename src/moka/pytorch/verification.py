@@ -91,7 +91,7 @@ def difference(piece: Piece, segment: Segment, values: Mapping[str, Any], config
     segment.write_states([tensor for _, tensor in piece.states.values()])
     try:
         found = segment(*given)
-    except MokaError as error:
+    except (MokaError, RuntimeError) as error:
         return Refusal(None, f"fails when it runs: {error}")
     for name, tensor in zip(names, found, strict=True):
         if problem := _problem(tensor, values[name], _tolerance(piece, config)):

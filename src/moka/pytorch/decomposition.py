@@ -1,0 +1,160 @@
+"""Operators that coremltools refuses, written as others that it takes: with all their arguments, or as PyTorch decomposes them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from moka.pytorch.config import DelegateConfig
+from moka.pytorch.frontend import REFUSED, attempt
+from moka.pytorch.partitioner import refuse_statically, signature
+from moka.pytorch.pieces import piece_of
+from moka.pytorch.program import Program, prepare, takes_one_of_several
+
+__all__ = ["expand", "expandable", "rewrite"]
+
+_DEPTHS = ("stated", "shallow", "deep")
+"""How an operator is written anew: with its defaults stated, decomposed once, or to PyTorch's core operators."""
+
+_LONGEST = 2000
+"""Calls that one may become: a recurrent layer over many steps is faster in PyTorch than written out."""
+
+
+def expandable(program: Program, reasons: Mapping[str, str], config: DelegateConfig) -> dict[str, str]:
+    """The nodes that coremltools refuses, but takes once they are written anew; by name how."""
+    found: dict[str, str] = {}
+    verdicts: dict[Any, str | None] = {}
+    for node in program.module.graph.nodes:
+        if not reasons.get(node.name, "").startswith(REFUSED) or not isinstance(node.target, torch._ops.OpOverload):
+            continue
+        kind = signature(node, program)
+        if kind not in verdicts:
+            verdicts[kind] = next((depth for depth in _DEPTHS if _converts(program, node, depth, config)), None)
+        depth = verdicts[kind]
+        if depth is not None:
+            found[node.name] = depth
+    return found
+
+
+def expand(program: Program, names: Mapping[str, str]) -> None:
+    """Writes nodes anew, in place."""
+    graph = program.module.graph
+    for node in [node for node in graph.nodes if node.name in names]:
+        written = _written(node, names[node.name])
+        if written is None:
+            continue
+        with graph.inserting_before(node):
+            places: dict[Node, Node] = dict(zip(written.find_nodes(op="placeholder"), node.all_input_nodes, strict=True))
+            result: Any = graph.graph_copy(written, places)
+        for copy in places.values():
+            copy.meta.setdefault("stack_trace", node.meta.get("stack_trace"))
+        if isinstance(result, (list, tuple)):
+            for user in [user for user in node.users if takes_one_of_several(user)]:
+                user.replace_all_uses_with(result[user.args[1]])
+                graph.erase_node(user)
+        else:
+            node.replace_all_uses_with(result)
+        graph.erase_node(node)
+
+
+def rewrite(exported: ExportedProgram, node: Node, config: DelegateConfig) -> bool:
+    """Writes a call that coremltools refuses anew, and all of the same operator that it refuses, in place; whether it could."""
+    program = replace(Program.of(exported), module=exported.graph_module)
+    alike = [item for item in exported.graph.nodes if item.target is node.target]
+    refused = {item.name: REFUSED for item in alike if item is node or attempt(piece_of(program, [item], config), config)}
+    names = expandable(program, refused, config)
+    with exported.graph_module._set_replace_hook(exported.graph_signature.get_replace_hook()):
+        expand(program, names)
+    exported.graph.lint()
+    return node.name in names
+
+
+def _converts(program: Program, node: Node, depth: str, config: DelegateConfig) -> bool:
+    """Whether coremltools takes a node written anew, on its own."""
+    written = _written(node, depth)
+    if written is None:
+        return False
+    (given,) = written.output_node().args
+    outputs = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+    written.output_node().args = (outputs,)
+    places = zip(written.find_nodes(op="placeholder"), node.all_input_nodes, strict=True)
+    constants = {place.name: program.constants[item.name] for place, item in places if item.name in program.constants}
+    results = ((OutputKind.USER_OUTPUT, None),) * len(outputs)
+    inner = Program(GraphModule({}, written), constants, results=results, ranges=program.ranges)
+    prepare(inner)
+    nodes = [item for item in inner.module.graph.nodes if item.op == "call_function"]
+    if refuse_statically(inner, config):
+        return False
+    return not nodes or attempt(piece_of(inner, nodes, config), config) is None
+
+
+def _written(node: Node, depth: str) -> torch.fx.Graph | None:
+    """A graph that does what a call does, of its tensors; None where there is no other way to write it."""
+    return _with_defaults(node) if depth == "stated" else _decomposed(node, depth)
+
+
+def _with_defaults(node: Node) -> torch.fx.Graph | None:
+    """The call with all of its arguments, which TorchScript states, exported programs do not, and coremltools often expects."""
+    parameters = [item for item in node.target._schema.arguments if not item.kwarg_only]  # type: ignore[union-attr]
+    missing = parameters[len(node.args) :]
+    if not missing:
+        return None
+    args = (*node.args, *(node.kwargs.get(item.name, item.default_value) for item in missing))
+    kwargs = {name: value for name, value in node.kwargs.items() if name not in {item.name for item in missing}}
+    graph = torch.fx.Graph()
+    places = {item: graph.placeholder(item.name) for item in node.all_input_nodes}
+    for item, place in places.items():
+        place.meta["val"] = item.meta["val"]
+    call = graph.call_function(node.target, *torch.fx.map_arg((args, kwargs), places.__getitem__))  # type: ignore[arg-type]
+    call.meta = dict(node.meta)
+    value = node.meta["val"]
+    if not isinstance(value, (list, tuple)):
+        graph.output(call)
+        return graph
+    parts = [graph.call_function(operator.getitem, (call, index)) for index in range(len(value))]
+    for part, item in zip(parts, value, strict=True):
+        part.meta["val"] = item
+    graph.output(tuple(parts))
+    return graph
+
+
+def _decomposed(node: Node, depth: str) -> torch.fx.Graph | None:
+    """What PyTorch makes of the call; None where it does not decompose it."""
+    from torch._decomp import core_aten_decompositions
+
+    inputs = node.all_input_nodes
+    values = [item.meta["val"] for item in inputs]
+    mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
+    table: Any = core_aten_decompositions() if depth == "deep" else _own_entries(node.target)
+
+    def call(*given: Any) -> Any:
+        places = dict(zip(inputs, given, strict=True))
+        args, kwargs = torch.fx.map_arg((node.args, node.kwargs), places.__getitem__)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    try:
+        with mode or nullcontext(), torch.no_grad():
+            traced = make_fx(call, decomposition_table=table)(*values)
+            graph = make_fx(torch.func.functionalize(traced), decomposition_table=table)(*values).graph
+    except Exception:  # a decomposition that this call does not suit: it stays as it is
+        return None
+    calls = [item for item in graph.nodes if item.op != "placeholder"]
+    same = any(item.target is node.target or item.op == "get_attr" for item in calls)
+    return None if same or len(calls) > _LONGEST else graph
+
+
+def _own_entries(target: Any) -> dict[Any, Any]:
+    """PyTorch's decompositions of an operator's overloads, which often are each other's."""
+    from torch._decomp import decomposition_table
+
+    return {item: known for item, known in decomposition_table.items() if getattr(item, "overloadpacket", None) is target.overloadpacket}
