@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable, Sequence
@@ -366,6 +367,48 @@ def test_ranks_on_request(tmp_path: Path) -> None:
     source = write_network(tmp_path / "network.mlmodel", OWN_AXES["joined"], (2, 3, 4), exact=True)
     compile_network(open_source(source), tmp_path, rank_info=True)
     assert json.loads((tmp_path / "model.rank.info.json").read_text()) == {"x": 3, "two": 3, "j": 3, "a": 3, "b": 3, "y": 4}
+
+
+def test_small_files_of_exact_shapes_have_the_published_sums(tmp_path: Path) -> None:
+    """Those that an application pins of ``20440.3_sod_fp16.mlmodelc``, a network whose blobs have the axes of its source."""
+    source = write_network(tmp_path / "network.mlmodel", lambda net: net.add_activation("f", "SIGMOID", "x", "y"), (2, 3), exact=True)
+    compiled = moka.compile(source, tmp_path)
+    found = {name: (compiled / name / "coremldata.bin").read_bytes() for name in ("model", "neural_network_optionals")}
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in found.items()} == {
+        "model": "f5a5fd42d16a20302798ef6ed309979b43003d2320d9f0e8ea9831a92759fb4b",
+        "neural_network_optionals": "5931bd536c4550294a212c6fc8d3c1bee75da817980ba0b671c8603dafb36238",
+    }
+
+
+def gated(net: NeuralNetworkBuilder) -> None:
+    zeros = np.zeros((3072, 768), np.float32)
+    net.add_inner_product("linear_0", zeros, np.zeros(3072), 768, 3072, True, "x", "linear_0")
+    net.add_activation("8__silu_sigmoid__", "SIGMOID", "linear_0", "8__silu_sigmoid__")
+    net.add_elementwise("8", ["linear_0", "8__silu_sigmoid__"], "8", "MULTIPLY")
+    net.add_inner_product("linear_1", zeros, np.zeros(3072), 768, 3072, True, "x", "linear_1")
+    net.add_elementwise("input", ["8", "linear_1"], "input", "MULTIPLY")
+    net.add_inner_product("linear_2", zeros.T, np.zeros(768), 3072, 768, True, "input", "y")
+
+
+def test_a_network_compiles_to_what_a_public_account_has(tmp_path: Path) -> None:
+    """The files of ``draft125m_ffn.mlmodelc``, as notes on the format in a public repository print them."""
+    source = write_network(tmp_path / "network.mlmodel", gated, (1, 1, 768), exact=True)
+    compiled = moka.compile(source, tmp_path)
+    net = json.loads((compiled / NET_FILE).read_text())
+    first, *_, last = net["layers"]
+    assert first == {
+        "nB": 768, "top": "linear_0", "has_biases": 1, "weights": {}, "nC": 3072, "blob_weights": 3, "type": "inner_product", "has_relu": 0,
+        "bottom": "x", "blob_biases": 1, "has_tanh": 0, "debug_info": "linear_0", "name": "linear_0", "has_prelu": 0,
+    }  # fmt: skip
+    assert (last["blob_biases"], last["blob_weights"], last["attributes"]) == (9, 11, {"is_output": 1})
+    assert net["layers"][2] == {
+        "bottom": "linear_0,8__silu_sigmoid__", "alpha": 1, "operation": 1, "weights": {}, "fused_relu": 0, "debug_info": "8", "top": "8",
+        "type": "elementwise", "name": "8", "beta": 0,
+    }  # fmt: skip
+    shapes = json.loads((compiled / SHAPE_FILE).read_text())["layer_shapes"]
+    assert shapes["8"] == {"k": 1, "w": 3072, "n": 1, "_rank": 3, "h": 1}
+    assert (compiled / WEIGHT_FILE).stat().st_size == 28422400
+    assert (compiled / WEIGHT_FILE).read_bytes()[:64] == struct.pack("<8Q", 12, 0, 56, 1, 0xC000, 2, 0, 3)
 
 
 def test_images_in_the_file_of_images(tmp_path: Path) -> None:
