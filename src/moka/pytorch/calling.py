@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -43,6 +44,22 @@ class Argument:
         symbolic = isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))
         return cls(name, constant=None if symbolic else value, fixed=not symbolic)
 
+    @cached_property
+    def shape(self) -> tuple[int, ...] | None:
+        """The only shape that the tensor may have; None where there are several."""
+        fixed = self.sizes is not None and all(isinstance(size, int) for size in self.sizes)
+        return self.sizes if fixed else None
+
+    def fits(self, value: Any) -> bool:
+        """Whether the value is a tensor of the only kind allowed, which most calls give and which is quickly told."""
+        return (
+            isinstance(value, torch.Tensor)
+            and value.shape == self.shape
+            and value.dtype is self.dtype
+            and value.device == self.device
+            and not value.requires_grad
+        )
+
     def check(self, value: Any, symbols: dict[Any, int]) -> None:
         """Raises InputError if the program is not for this value; notes what its symbols stand for."""
         if self.sizes is None:
@@ -55,6 +72,10 @@ class Argument:
             raise InputError(f"input {self.name!r} has dtype {value.dtype}; the program was exported for {self.dtype}: convert it first")
         if value.device.type != getattr(self.device, "type", None):
             raise InputError(f"input {self.name!r} is on {value.device}; the program was exported on {self.device}: move it there")
+        if value.requires_grad and torch.is_grad_enabled():
+            raise InputError(
+                f"input {self.name!r} requires gradients, and Core ML gives none: use torch.no_grad(), or train the original module"
+            )
         self._check_sizes(value.shape, symbols)
 
     def _check_sizes(self, shape: Sequence[int], symbols: dict[Any, int]) -> None:
@@ -119,10 +140,9 @@ class Calling:
         Raises:
             InputError: other arguments than the program takes.
         """
-        if self._plain and not kwargs and len(args) == self._positional and all(isinstance(arg, torch.Tensor) for arg in args):
-            flat: Sequence[Any] = args
-        else:
-            flat = self._flattened(*self._arranged(args, kwargs))
+        if self._plain and not kwargs and len(args) == self._positional and all(map(Argument.fits, self.arguments, args)):
+            return args
+        flat = self._flattened(*self._arranged(args, kwargs))
         symbols: dict[Any, int] = {}
         for argument, value in zip(self.arguments, flat, strict=True):
             argument.check(value, symbols)

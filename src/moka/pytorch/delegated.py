@@ -48,7 +48,9 @@ def _examples(exported: ExportedProgram, program: Program, calling: Calling) -> 
     if exported.example_inputs is None:
         return None
     args, kwargs = exported.example_inputs
-    return dict(zip(program.inputs, calling.flatten(tuple(args), dict(kwargs)), strict=True))
+    with torch.no_grad():
+        flat = calling.flatten(tuple(args), dict(kwargs))
+    return dict(zip(program.inputs, flat, strict=True))
 
 
 class DelegatedModule(torch.nn.Module):
@@ -76,12 +78,14 @@ class DelegatedModule(torch.nn.Module):
                 self.targets.append(None)
             elif node.users or program.targets.get(node.name) in stateful:
                 target = program.targets.get(node.name, node.name)
-                tensor = program.constants[node.name] if node.name in program.constants else program.buffers[node.name][1].clone()
+                tensor = program.constants[node.name] if node.name in program.constants else program.buffers[node.name][1].detach().clone()
                 self._values.append(self._hold(target, tensor))
                 self.targets.append(target)
             else:
                 module.graph.erase_node(node)
         module.recompile()
+        self._takes_inputs_only = self._values == list(range(len(inputs)))
+        self._writes = any(kind is not OutputKind.USER_OUTPUT for kind, _ in self.results)
         self._write_states()
         self.register_state_dict_pre_hook(lambda *_: self.read_states())  # type: ignore[no-untyped-call]
         self.register_load_state_dict_post_hook(lambda *_: self._write_states())  # type: ignore[no-untyped-call]
@@ -89,11 +93,9 @@ class DelegatedModule(torch.nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         flat = self.calling.flatten(args, kwargs)
-        if torch.is_grad_enabled() and any(isinstance(value, torch.Tensor) and value.requires_grad for value in flat):
-            raise InputError("an input requires gradients, and Core ML gives none: use torch.no_grad(), or train the original module")
-        with torch.no_grad():
-            values = [flat[item] if isinstance(item, int) else getattr(*item) for item in self._values]
-            return self.calling.unflatten(self._written(self.graph_module.forward(*values), flat))
+        values = flat if self._takes_inputs_only else [flat[item] if isinstance(item, int) else getattr(*item) for item in self._values]
+        outputs = self.graph_module.forward(*values)  # nothing in it requires gradients
+        return self.calling.unflatten(self._written(outputs, flat) if self._writes else outputs)
 
     @property
     def segments(self) -> dict[str, Segment]:

@@ -73,16 +73,12 @@ class Ports:
         try:
             found = json.loads(read_bytes(path, _LARGEST, "it names inputs and outputs only"))
             ports = [
-                [Port(str(p["feature"]), str(p["dtype"]), bool(p["scalar"]), bool(p["number"])) for p in found[kind]]
+                [Port(str(item["feature"]), str(item["dtype"]), bool(item["scalar"]), bool(item["number"])) for item in found[kind]]
                 for kind in ("inputs", "outputs")
             ]
             return cls(tuple(ports[0]), tuple(ports[1]), tuple(map(str, found["states"])), tuple(map(str, found["buffers"])))
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(path, f"is damaged: {type(error).__name__}: {error}") from error
-
-
-def _port(item: Any) -> Port:
-    return Port(str(item["feature"]), str(item["dtype"]), bool(item["scalar"]), bool(item["number"]))
 
 
 class Segment(torch.nn.Module):
@@ -109,6 +105,7 @@ class Segment(torch.nn.Module):
         self.ports = ports
         self.package: Callable[[], Path] = package or (lambda: Path(model.path))
         self.device = device
+        self._on_cpu = device.type == "cpu"
         self.original = original
         self.state: Any = model.make_state() if ports.states else None
         self._inputs = [(port.feature, port.scalar) for port in ports.inputs]
@@ -116,7 +113,7 @@ class Segment(torch.nn.Module):
 
     def forward(self, *values: Any) -> tuple[torch.Tensor, ...]:
         feed = {
-            name: np.reshape(np.asarray(value), (1,)) if scalar else value.detach().cpu().numpy()
+            name: np.reshape(np.asarray(value), (1,)) if scalar else value.numpy(force=True)
             for (name, scalar), value in zip(self._inputs, values, strict=True)
         }
         try:
@@ -126,6 +123,8 @@ class Segment(torch.nn.Module):
                 raise
             return tuple(self.original(*values))
         return tuple([self._tensor(found[name], dtype, scalar) for name, dtype, scalar in self._outputs])
+
+    __call__ = forward  # nobody hooks into a segment, and hooks cost more than all else here
 
     def write_states(self, values: Sequence[torch.Tensor]) -> None:
         """Replaces the states' content, in the order of the ports."""
@@ -142,7 +141,7 @@ class Segment(torch.nn.Module):
         tensor = torch.from_numpy(array)
         if scalar:
             tensor = tensor.reshape(())
-        return tensor.to(self.device, dtype)
+        return tensor if self._on_cpu and tensor.dtype is dtype else tensor.to(self.device, dtype)
 
     def copy_to(self, folder: Path, *, compiled: bool = False) -> None:
         """Writes the model and its ports into a new folder."""
