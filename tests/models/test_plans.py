@@ -13,6 +13,7 @@ import torch
 
 import moka
 from moka.engines.hybrid import HybridExecutable
+from moka.engines.torch_engine import TorchExecutable
 from moka.models.configuration import Configuration
 from moka.models.machine import backends, engines_of
 from moka.models.planned import planned
@@ -145,6 +146,20 @@ def test_a_model_runs_as_a_saved_plan_says(package: Path, tmp_path: Path) -> Non
     x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32).astype(np.float16)
     expected = moka.load(package, engine="torch").predict({"x": x})["y"]
     np.testing.assert_allclose(model.predict({"x": x})["y"], expected, rtol=2e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize(("factor", "threads"), [(1, 1), (1e6, 0)], ids=["short", "long"])
+def test_pytorch_runs_short_segments_between_others_on_one_thread(package: Path, factor: float, threads: int) -> None:
+    made = moka.plan(package)
+    pins = {item.operation: ("torch" if item.type == "relu" else "onnxruntime", "cpu") for item in made.placements}
+    mixed = moka.plan(package, pins=pins)
+    mixed = dataclasses.replace(mixed, placements=tuple(dataclasses.replace(p, seconds=p.seconds * factor) for p in mixed.placements))
+    model = moka.load(package, plan=mixed)
+    assert isinstance(model, ProgramModel)
+    assert isinstance(model.executable, HybridExecutable)
+    between = model.executable.stages[1].executable
+    assert isinstance(between, TorchExecutable)
+    assert between.threads == threads
 
 
 def test_flexible_inputs_have_their_default_shape_or_a_given_one(flexible: Path) -> None:

@@ -10,16 +10,17 @@ from typing import Any, TypeAlias
 from moka.engines.base import Engine, Executable, Segment
 from moka.engines.hybrid import HybridExecutable, constant_operations
 from moka.engines.onnx.graph import Unlowerable
+from moka.engines.torch_engine import TorchEngine
 from moka.errors import UnsupportedError
 from moka.ir.program import Function, Operation
 from moka.models.configuration import Configuration
-from moka.models.machine import Backend, backends, candidates, machine_name, missing_engines
+from moka.models.machine import Backend, backends, candidates, engines_of, machine_name, missing_engines
 from moka.planning.plan import Plan
 from moka.planning.planner import Candidate, Request, make_plan, most_used, segments_of
 from moka.planning.rules import Reason
 from moka.planning.sizes import Sizes
 
-__all__ = ["Decision", "Execution", "decided_plan", "prepare"]
+__all__ = ["Decision", "Execution", "decided_plan", "prepare", "stages"]
 
 _log = logging.getLogger("moka")
 
@@ -27,6 +28,9 @@ Key: TypeAlias = tuple[str, str]
 
 _LONGEST = 300
 """Characters of an error that a plan repeats."""
+
+_SHORT = 5e-3
+"""Seconds of a segment on all threads, as the plan estimates them, up to which PyTorch runs it on one."""
 
 
 @dataclass(frozen=True)
@@ -146,13 +150,37 @@ def _whole(function: Function, backend: Backend, refusals: Mapping[Key, str] | N
 
 
 def _planned(function: Function, plan: Plan, found: list[Backend], pinned: bool = False) -> Execution:
-    engines = {item.key: item.make() for item in found}
-    segments = [(key, _engine(engines, key), segment) for key, segment in segments_of(function, plan)]
+    engines = engines_of(found)
+    segments = stages(function, plan, engines)
     if len(segments) <= 1:
-        key, engine = segments[0][:2] if segments else (("torch", "cpu"), engines["torch", "cpu"])
-        return Execution(engine.compile(Segment.of(function)), Decision(key, pinned=pinned))
-    made = HybridExecutable([(engine, segment) for _, engine, segment in segments], function.outputs)
-    return Execution(made, Decision(places=plan.pins(), pinned=pinned))
+        key = next(iter(plan.pins().values()), ("torch", "cpu"))
+        return Execution(_engine(engines, key).compile(Segment.of(function)), Decision(key, pinned=pinned))
+    return Execution(HybridExecutable(segments, function.outputs), Decision(places=plan.pins(), pinned=pinned))
+
+
+def stages(function: Function, plan: Plan, engines: Mapping[Key, Engine]) -> list[tuple[Engine, Segment]]:
+    """The segments that a plan cuts a function into, each with its engine, in order of execution.
+
+    Raises:
+        InputError: the plan is one of another program.
+        UnsupportedError: it names an engine that is not among ``engines``.
+    """
+    seconds = {placement.operation: placement.seconds for placement in plan.own_placements}
+    found = [(_engine(engines, key), segment) for key, segment in segments_of(function, plan)]
+    if len(found) == 1:
+        return found
+    return [(_between(engine, sum(seconds.get(item.name, 0.0) for item in segment.operations)), segment) for engine, segment in found]
+
+
+def _between(engine: Engine, seconds: float) -> Engine:
+    """The engine for one segment of several, of so many seconds on all threads: PyTorch runs a short one on one thread.
+
+    Its other threads go on spinning when they are done, on cores that the next engine's threads need: on two cores every change of
+    engines took 2.4 ms for that, and nothing with one thread.
+    """
+    if isinstance(engine, TorchEngine) and engine.device == "cpu" and seconds < _SHORT:
+        return replace(engine, threads=1)
+    return engine
 
 
 def _engine(engines: Mapping[Key, Engine], key: Key) -> Any:

@@ -20,12 +20,13 @@ from moka.engines.hybrid import HybridExecutable
 from moka.errors import MokaError
 from moka.ir.program import Function
 from moka.models.configuration import Configuration
+from moka.models.execution import stages
 from moka.models.machine import backends, engines_of
 from moka.models.model import Model
 from moka.models.shapes import Shape
 from moka.models.values import random_inputs
 from moka.planning.plan import Alternative, Estimate, Plan
-from moka.planning.planner import Candidate, Request, make_plan, program_digest, segments_of
+from moka.planning.planner import Candidate, Request, make_plan, program_digest
 from moka.planning.records import decode, encode
 
 __all__ = ["Timing", "measured_plan"]
@@ -161,8 +162,7 @@ class _Tester:
             gc.collect()
 
     def _time(self, plan: Plan) -> Timing:
-        segments = [(self.engines[key], segment) for key, segment in segments_of(self.function, plan)]
-        runner = HybridExecutable(segments, self.function.outputs)
+        runner = HybridExecutable(stages(self.function, plan, self.engines), self.function.outputs)
         inputs = self._inputs()
         state = runner.new_state() if self.function.states else None
         _run(runner, inputs, state)

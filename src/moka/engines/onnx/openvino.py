@@ -110,7 +110,7 @@ class _Request:
         for index, (array, buffer) in enumerate(zip(feed, self.buffers, strict=True)):
             if buffer is None:
                 _refuse_empty(index, array)
-                self.lent[index] = np.require(array, requirements="CW")
+                self.lent[index] = np.require(array, requirements=("C", "W"))
                 self.request.set_input_tensor(index, openvino.Tensor(self.lent[index], shared_memory=True))
             else:
                 np.copyto(buffer, array)
