@@ -18,7 +18,7 @@ from moka.models.devices import torch_device
 from moka.models.threads import worker_count
 from moka.planning.devices import Speed, engine_speed, processor_speed
 from moka.planning.plan import Missing
-from moka.planning.planner import Candidate
+from moka.planning.planner import Candidate, is_tied, with_nested
 
 __all__ = ["Backend", "backends", "candidates", "engines_of", "machine_name", "missing_engines"]
 
@@ -60,13 +60,22 @@ def candidates(function: Function, found: Sequence[Backend], configuration: Conf
     engines = [item.make() for item in found]
     reasons = [functools.cache(functools.partial(_reasons, engine, function.opset)) for engine in engines]
     asked = [why for item, why in zip(found, reasons, strict=True) if item.engine == configuration.engine]
+    taken = set().union(*(_can_run(function, why) for why in asked))
     text = f"engine {configuration.engine!r} was asked for, and can run it"
 
     def left(why: Why) -> Why:
-        return lambda operation: (text,) if any(not other(operation) for other in asked) else why(operation)
+        return lambda operation: (text,) if operation in taken else why(operation)
 
     chosen = [why if why in asked or not asked else left(why) for why in reasons]
     return [Candidate(item.engine, item.device, item.speed, why) for item, why in zip(found, chosen, strict=True)]
+
+
+def _can_run(function: Function, why: Why) -> set[Operation]:
+    """What an engine can run: operations with all that is nested in them, and of those that have to stay together all or none."""
+    own = [operation for operation in function.body.operations if operation.type != "const"]
+    can = {operation for operation in own if not any(map(why, with_nested(operation)))}
+    tied = {operation for operation in own if is_tied(operation)}
+    return {item for operation in (can if tied <= can else can - tied) for item in with_nested(operation)}
 
 
 def _reasons(engine: Engine, opset: str, operation: Operation) -> tuple[str, ...]:

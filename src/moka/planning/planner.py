@@ -26,7 +26,7 @@ from moka.planning.tables import Figure, table
 if TYPE_CHECKING:
     from moka.engines.base import Segment
 
-__all__ = ["Candidate", "Request", "make_plan", "most_used", "program_digest", "segments_of"]
+__all__ = ["Candidate", "Request", "is_tied", "make_plan", "most_used", "program_digest", "segments_of", "with_nested"]
 
 Pins = Mapping[str, tuple[str, str]]
 
@@ -159,7 +159,7 @@ class _Planner:
         """The candidate of each operation, by its place among the candidates; None for one that nothing can run."""
         self._check_pins()
         possible = [operation for operation in self.operations if any(cost < math.inf for cost in self._costs(operation))]
-        ties = frozenset(index for index, operation in enumerate(possible) if _is_tied(operation))
+        ties = frozenset(index for index, operation in enumerate(possible) if is_tied(operation))
         launches = [candidate.speed.launch for candidate in self.candidates]
         crossing = Crossing(self.function, possible, self.devices, self.sizes)
         chain = Chain([self._costs(operation) for operation in possible], launches, crossing.seconds, ties)
@@ -192,8 +192,7 @@ class _Planner:
         return tuple(self._option(candidate, operation, own) for candidate in self.candidates)
 
     def _option(self, candidate: Candidate, operation: Operation, own: Work) -> Option:
-        inner = [item for block in operation.blocks for item in block.walk()]
-        reasons = dict.fromkeys(reason for item in (operation, *inner) for reason in candidate.reasons(item) if item.type != "const")
+        reasons = dict.fromkeys(reason for item in with_nested(operation) for reason in candidate.reasons(item))
         if reasons:
             return Option(*candidate.key, None, tuple(Reason(item) if isinstance(item, str) else item for item in reasons))
         scale = self.request.measured.get(candidate.key, 1.0)
@@ -203,9 +202,8 @@ class _Planner:
         """Placements in the order of the program, those of nested operations before the one that they are in."""
         total = sum(self._seconds(operation, place) for operation, place in places.items()) or 1.0
         for operation, place in places.items():
-            for inner in (item for block in operation.blocks for item in block.walk()):
-                if inner.type != "const":
-                    yield self._placement(inner, place, total, operation.name)
+            for inner in with_nested(operation)[1:]:
+                yield self._placement(inner, place, total, operation.name)
             yield self._placement(operation, place, total)
 
     def _seconds(self, operation: Operation, place: int | None) -> float:
@@ -252,16 +250,21 @@ class _Planner:
         if nowhere:
             some = ", ".join(map(repr, [operation.name for operation in nowhere[:3]])) + (", ..." if len(nowhere) > 3 else "")
             yield Reason(f"nothing that was asked can run {len(nowhere)} of the operations: {some}", change="allow other compute units")
-        tied = [operation for operation in self.operations if _is_tied(operation)]
+        tied = [operation for operation in self.operations if is_tied(operation)]
         if tied and not any(all(self.options[item][index].seconds is not None for item in tied) for index in range(len(self.candidates))):
             yield Reason("no engine can run all operations that share a state or a list, which have to stay together")
 
 
-def _is_tied(operation: Operation) -> bool:
+def is_tied(operation: Operation) -> bool:
     """Whether an operation has to stay with others: it uses a state, or what only engines of one kind hold, such as a list."""
-    inner = [item for block in operation.blocks for item in block.walk()]
-    taken = [argument for item in (operation, *inner) for argument in item.arguments() if not is_constant(argument)]
+    taken = [argument for item in with_nested(operation) for argument in item.arguments() if not is_constant(argument)]
     return any(not isinstance(value.type, TensorType) for value in taken)
+
+
+def with_nested(operation: Operation) -> list[Operation]:
+    """An operation and all that is in its blocks, but for constants."""
+    inner = [item for block in operation.blocks for item in block.walk() if item.type != "const"]
+    return [operation, *inner]
 
 
 def _estimate(segments: Sequence[SegmentPlan], used: Mapping[tuple[str, str], Speed]) -> Estimate:
