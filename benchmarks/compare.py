@@ -1,4 +1,4 @@
-"""Moka beside PyTorch, torch.compile, ONNX Runtime, OpenVINO and LiteRT on the networks of the zoo.
+"""Moka beside PyTorch, torch.compile, ONNX Runtime, OpenVINO, LiteRT and ncnn on the networks of the zoo.
 
     python benchmarks/compare.py --models mobilenet_v2 vit_b16 --rounds 20 --json build/times.json --plot docs/performance.svg
 
@@ -151,19 +151,20 @@ def fresh(case: Case, engine: str) -> dict[str, float]:
 
 def alone(case: Case, engine: str, samples: Path) -> dict[str, float]:
     """What `fresh` asks of the new process. Imports are not counted: every engine's are done before."""
-    __import__("moka.models.program_model")
     for package in PEERS[engine].packages:
         __import__(package)
+    PEERS[engine].imports()
     inputs = dict(np.load(samples))
     gc.collect()
     before = resident("VmRSS")
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), time.process_time()
     run = PEERS[engine].load(case, inputs)
-    loaded = time.perf_counter()
+    loaded, used = time.perf_counter(), time.process_time()
     run()
     first = time.perf_counter()
     return {
         "load": loaded - begin,
+        "load_cpu": used - busy,
         "first": first - loaded,
         "memory": resident("VmRSS") - before,
         "peak_memory": resident("VmHWM") - before,
@@ -231,7 +232,7 @@ def circumstances(threads: int, limit: float) -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
     versions = {"moka": moka.__version__}
-    for name in ("torch", "onnxruntime", "openvino", "ai-edge-litert"):
+    for name in ("torch", "onnxruntime", "openvino", "ai-edge-litert", "ncnn"):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

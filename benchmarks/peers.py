@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import io
 import logging
 import os
+import subprocess
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,6 +83,19 @@ class Case:
             litert_torch.convert(self.built.module, sample_kwargs=self.built.steps[0]).export(str(path))
         return path
 
+    @property
+    def ncnn(self) -> Path:
+        """The export as ncnn's own converter turns it into layers; their weights are in a file beside."""
+        path = self.export.with_suffix(".ncnn.param")
+        if not path.exists():
+            import pnnx
+
+            call = [pnnx.EXEC_PATH, self.export.name, "fp16=0", "optlevel=2"]
+            done = subprocess.run(call, cwd=self.folder, capture_output=True, text=True, timeout=600)
+            if done.returncode or not path.exists():
+                raise RuntimeError(f"pnnx can't convert {self.export.name}: {(done.stderr or done.stdout).splitlines()[-1:]}")
+        return path
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -90,6 +105,7 @@ class Peer:
         load: from files to what runs; inputs are given already where the engine keeps memory for them.
         packages: what has to be installed.
         prepare: makes the files that ``load`` reads.
+        imports: does the imports that ``load`` would do, beside ``packages``.
         precision: what it computes in: ``fp32`` or ``bf16``; only equals are compared.
     """
 
@@ -97,11 +113,25 @@ class Peer:
     load: Callable[[Case, dict[str, Array]], Run]
     packages: tuple[str, ...] = ()
     prepare: Callable[[Case], object] = lambda case: None
+    imports: Callable[[], object] = lambda: None
     precision: str = "fp32"
 
     @property
     def is_installed(self) -> bool:
         return all(importlib.util.find_spec(package) is not None for package in self.packages)
+
+
+def _import_moka() -> None:
+    """All that loading an ML Program imports, whichever engine runs it."""
+    from moka.formats import schema
+
+    schema.model()
+    names = ["moka.models.program_model", "openvino", "onnxruntime"]
+    if importlib.util.find_spec("onnx") is not None:
+        names += ["moka.engines.onnx.families", "moka.engines.onnx.openvino", "moka.engines.onnx.ort"]
+    for name in names:
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
 
 
 def _moka(case: Case, inputs: dict[str, Array], precision: str = "fp32", **options: Any) -> Run:
@@ -187,19 +217,43 @@ def _litert(case: Case, inputs: dict[str, Array]) -> Run:
     return lambda: list(runner(**inputs).values())
 
 
+def _ncnn(case: Case, inputs: dict[str, Array]) -> Run:
+    """Its tensors have no axis for a batch of one."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = case.threads
+    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+        setattr(net.opt, option, False)
+    if net.load_param(os.fspath(case.ncnn)) or net.load_model(os.fspath(case.ncnn.with_suffix(".bin"))):
+        raise RuntimeError(f"ncnn can't load {case.ncnn}")
+    given = {f"in{number}": np.ascontiguousarray(array[0]) for number, array in enumerate(inputs.values())}
+    names = net.output_names()
+
+    def run() -> list[Array]:
+        extractor = net.create_extractor()
+        for name, array in given.items():
+            extractor.input(name, ncnn.Mat(array))
+        return [np.array(extractor.extract(name)[1])[None] for name in names]
+
+    return run
+
+
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("moka", _moka, prepare=lambda case: case.package("fp32")),
+        Peer("moka", _moka, prepare=lambda case: case.package("fp32"), imports=_import_moka),
         Peer("onnxruntime", _onnxruntime, ("onnxruntime", "onnxscript"), lambda case: case.export),
         Peer("openvino", _openvino, ("openvino", "onnxscript"), lambda case: case.export),
         Peer("eager", _eager),
         Peer("compile", _compiled),
         Peer("litert", _litert, ("ai_edge_litert", "litert_torch"), lambda case: case.mobile),
+        Peer("ncnn", _ncnn, ("ncnn", "pnnx", "onnxscript"), lambda case: case.ncnn),
         Peer(
             "moka-bf16",
             lambda case, inputs: _moka(case, inputs, "fp16", allow_low_precision=True),
             prepare=lambda case: case.package("fp16"),
+            imports=_import_moka,
             precision="bf16",
         ),
         Peer(
