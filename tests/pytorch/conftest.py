@@ -10,6 +10,7 @@ _THEIRS = (
     "ignore:.*LeafSpec.*:FutureWarning",
     "ignore::DeprecationWarning:torch.*",
     "ignore::UserWarning:torch.*",
+    "ignore:.*assigned during export:UserWarning",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -23,8 +23,8 @@ from moka.pytorch.program import Program, prepare, takes_one_of_several
 
 __all__ = ["expand", "expandable", "rewrite"]
 
-_DEPTHS = ("stated", "shallow", "deep")
-"""How an operator is written anew: with its defaults stated, decomposed once, or to PyTorch's core operators."""
+_DEPTHS = ("stated", "floats", "shallow", "deep")
+"""How an operator is written anew: with its defaults stated, of integers made floats, decomposed once, or to PyTorch's core operators."""
 
 _LONGEST = 2000
 """Calls that one may become: a recurrent layer over many steps is faster in PyTorch than written out."""
@@ -100,7 +100,9 @@ def _converts(program: Program, node: Node, depth: str, config: DelegateConfig) 
 
 def _written(node: Node, depth: str) -> torch.fx.Graph | None:
     """A graph that does what a call does, of its tensors; None where there is no other way to write it."""
-    return _with_defaults(node) if depth == "stated" else _decomposed(node, depth)
+    if depth == "stated":
+        return _with_defaults(node)
+    return _of_floats(node) if depth == "floats" else _decomposed(node, depth)
 
 
 def _with_defaults(node: Node) -> torch.fx.Graph | None:
@@ -128,29 +130,44 @@ def _with_defaults(node: Node) -> torch.fx.Graph | None:
     return graph
 
 
+def _of_floats(node: Node) -> torch.fx.Graph | None:
+    """The call with floats in the place of integers, for functions that give floats of them, which Core ML's do not take."""
+    value = node.meta["val"]
+    given = [item.meta["val"] for item in node.all_input_nodes]
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return None
+    if not given or any(not isinstance(item, torch.Tensor) or item.is_floating_point() for item in given):
+        return None
+    return _traced(node, {}, lambda tensor: tensor.to(value.dtype))
+
+
 def _decomposed(node: Node, depth: str) -> torch.fx.Graph | None:
     """What PyTorch makes of the call; None where it does not decompose it."""
     from torch._decomp import core_aten_decompositions
 
+    graph = _traced(node, core_aten_decompositions() if depth == "deep" else _own_entries(node.target))
+    calls = [item for item in graph.nodes if item.op != "placeholder"] if graph is not None else []
+    same = any(item.target is node.target or item.op == "get_attr" for item in calls)
+    return None if same or len(calls) > _LONGEST else graph
+
+
+def _traced(node: Node, table: Any, taken: Callable[[Any], Any] = lambda tensor: tensor) -> torch.fx.Graph | None:
+    """What a call becomes by a table of decompositions, for inputs that are changed first; None where that fails."""
     inputs = node.all_input_nodes
     values = [item.meta["val"] for item in inputs]
     mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
-    table: Any = core_aten_decompositions() if depth == "deep" else _own_entries(node.target)
 
     def call(*given: Any) -> Any:
-        places = dict(zip(inputs, given, strict=True))
+        places = dict(zip(inputs, map(taken, given), strict=True))
         args, kwargs = torch.fx.map_arg((node.args, node.kwargs), places.__getitem__)
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
     try:
         with mode or nullcontext(), torch.no_grad():
             traced = make_fx(call, decomposition_table=table)(*values)
-            graph = make_fx(torch.func.functionalize(traced), decomposition_table=table)(*values).graph
+            return make_fx(torch.func.functionalize(traced), decomposition_table=table)(*values).graph
     except Exception:  # a decomposition that this call does not suit: it stays as it is
         return None
-    calls = [item for item in graph.nodes if item.op != "placeholder"]
-    same = any(item.target is node.target or item.op == "get_attr" for item in calls)
-    return None if same or len(calls) > _LONGEST else graph
 
 
 def _own_entries(target: Any) -> dict[Any, Any]:
