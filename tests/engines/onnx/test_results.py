@@ -12,9 +12,10 @@ import pytest
 from moka.engines.base import Segment
 from moka.engines.onnx.openvino import OpenVinoEngine, OpenVinoExecutable
 from moka.engines.onnx.results import ResultMemory
-from moka.formats.dtypes import FP16, FP32
-from moka.ir.program import Operation, Value
+from moka.formats.dtypes import FP16, FP32, INT32, STRING, DType
+from moka.ir.program import Constant, Operation, Value
 from moka.ir.types import TensorType
+from tests.ir.programs import operation
 
 pytest.importorskip("openvino")
 
@@ -98,3 +99,21 @@ def test_few_buffers_are_kept() -> None:
     assert len(set(places)) == 10
     del given
     assert memory.take().array.ctypes.data in places[-4:]
+
+
+@pytest.mark.parametrize(("taken", "between"), [(FP32, FP16), (FP32, FP32), (INT32, INT32)], ids=["narrowed", "floats", "integers"])
+def test_inputs_that_pass_through_are_not_written_to_by_later_runs(taken: DType, between: DType) -> None:
+    held = TensorType(taken, ("rows", 8))
+    x = Value("x", held)
+    narrow = operation("cast", "narrow", type=TensorType(between, ("rows", 8)), x=x, dtype=text(between.name))
+    wide = operation("cast", "y", type=held, x=narrow, dtype=text(taken.name))
+    executable = OpenVinoEngine(threads=1).compile(Segment((x,), (narrow, wide), (wide.outputs[0],), "CoreML5"))
+    arrays = [np.full((1, 8), number, np.float32 if taken is FP32 else np.int32) for number in range(6)]
+    results = [executable.run({"x": array})["y"] for array in arrays]
+    for number, (array, result) in enumerate(zip(arrays, results, strict=True)):
+        np.testing.assert_array_equal(array, np.full((1, 8), number))
+        np.testing.assert_array_equal(result, np.full((1, 8), number))
+
+
+def text(word: str) -> Constant:
+    return Constant(TensorType(STRING), word)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -141,7 +141,7 @@ class OpenVinoExecutable:
         self._compiled = _compile(lowered, engine)
         self._idle: list[_Request] = []
         ports = {port.operand.name: port for port in lowered.inputs}
-        self._inputs = [_port(ports, port.names) for port in self._compiled.inputs]
+        self._inputs = [ports[port.get_node().get_friendly_name()] for port in self._compiled.inputs]
         results = {name: index for index, port in enumerate(self._compiled.outputs) for name in port.names}
         self._outputs = [(port.value.name, results[port.operand.name]) for port in lowered.outputs]
         self._states = tuple(before.value.name for before, _ in lowered.states)
@@ -200,8 +200,8 @@ def _refuse_empty(index: int, array: np.ndarray[Any, Any]) -> None:
         )
 
 
-def _port(ports: Mapping[str, Port], names: Iterable[str]) -> Port:
-    return next(ports[name] for name in names if name in ports)
+_COMPUTED_ALIKE = ({"f16", "f32", "f64"}, {"i32", "i64"})
+"""Element types that OpenVINO computes in the same type on CPUs."""
 
 
 @cache
@@ -258,8 +258,26 @@ def _network(lowered: Lowered, widened: bool) -> Any:
         network.remove_parameter(parameters[name])
     if lowered.states:
         _make_stateful(network, lowered.states)
+    if widened:
+        _pass_through(network)
     network.validate_nodes_and_infer_types()
     return network
+
+
+def _pass_through(network: Any) -> None:
+    """Makes results of open shapes that are inputs behind conversions of no effect on CPUs the inputs themselves.
+
+    OpenVINO 2026.4 leaves such conversions out, and then writes the results to where earlier runs had their inputs.
+    """
+    for result in network.get_results():
+        source = result.input_value(0)
+        kinds = {source.get_element_type().get_type_name()}
+        while source.get_node().get_type_name() in ("Convert", "Identity"):
+            source = source.get_node().input_value(0)
+            kinds.add(source.get_element_type().get_type_name())
+        alike = source.get_element_type() == result.get_element_type() and any(kinds <= same for same in _COMPUTED_ALIKE)
+        if alike and source.get_node().get_type_name() == "Parameter" and source.get_partial_shape().is_dynamic:
+            result.input(0).replace_source_output(source)
 
 
 def _with_narrow_results(network: Any, lowered: Lowered) -> Any:
