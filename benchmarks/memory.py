@@ -36,8 +36,7 @@ def build(folder: Path, megabytes: int, dtype: str) -> Path:
             for _ in range(LAYERS)
         ]
 
-    model = schema.model().Model(specificationVersion=6)
-    fp32 = BY_NAME["fp32"]
+    model = schema.model().Model(specificationVersion=7)  # the first with fp16 inputs
 
     def tensor(message: object, kind: DType, *shape: int) -> None:
         message.tensorType.dataType, message.tensorType.rank = kind.mil, len(shape)  # type: ignore[attr-defined]
@@ -46,10 +45,10 @@ def build(folder: Path, megabytes: int, dtype: str) -> Path:
 
     function = model.mlProgram.functions["main"]
     model.mlProgram.version = 1
-    function.opset = "CoreML5"
-    block = function.block_specializations["CoreML5"]
+    function.opset = "CoreML6"
+    block = function.block_specializations["CoreML6"]
     entry = function.inputs.add(name="x")
-    tensor(entry.type, fp32, 1, size)
+    tensor(entry.type, element, 1, size)
     name = "x"
     for index, offset in enumerate(offsets):
         constant = block.operations.add(type="const")
@@ -62,11 +61,11 @@ def build(folder: Path, megabytes: int, dtype: str) -> Path:
         layer.inputs["x"].arguments.add(name=name)
         layer.inputs["weight"].arguments.add(name=f"w{index}")
         name = f"y{index}"
-        tensor(layer.outputs.add(name=name).type, element if index + 1 < LAYERS else fp32, 1, size)
+        tensor(layer.outputs.add(name=name).type, element, 1, size)
     block.outputs.append(name)
     for features, label in ((model.description.input, "x"), (model.description.output, name)):
         array = features.add(name=label).type.multiArrayType
-        array.dataType = schema.message_module("FeatureTypes_pb2").ArrayFeatureType.FLOAT32
+        array.dataType = schema.message_module("FeatureTypes_pb2").ArrayFeatureType.ArrayDataType.Value(f"FLOAT{element.bits}")
         array.shape.extend([1, size])
     package = folder / "big.mlpackage"
     write_package(package, model, {"weight.bin": weights})
