@@ -52,7 +52,7 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "clamp leaves infinities": (lambda x: (x.clamp(min=0), x.clamp(max=0)), (torch.tensor([np.inf, -np.inf, 2.0]),)),
     "clamp between tensors": (lambda x, low: torch.clamp(x, low, low + 1), (X, X.sin())),
     "argmax of all": (lambda x: (torch.argmax(x), torch.argmin(x)), (X.sin(),)),
-    "std of all": (lambda x: (torch.std(x), torch.var(x, 1), torch.std(x, 0, correction=0)), (X,)),
+    "spread": (lambda x: (torch.std(x), torch.var(x), torch.var(x, 1, keepdim=True), torch.std(x, 0, correction=0)), (X,)),
     "any of floats": (lambda x: (torch.any(x, 1), torch.all(x, 0)), (X * (X.abs() > 1),)),
     "zeros of another type": (lambda k, x: x + torch.zeros_like(k, dtype=torch.float32), (X > 0, X)),
     "inverse hyperbolic functions": (lambda x: (torch.asinh(x), torch.acosh(x.abs() + 1)), (X,)),

@@ -154,6 +154,18 @@ def _of_all(operation: str, x: Any) -> Any:
     return getattr(mb, operation)(x=mb.reshape(x=x, shape=[-1]), axis=0, keep_dims=False)
 
 
+def _var(x: Any, axes: Any = None, *, correction: Any = None, keepdim: bool = False) -> Any:
+    """coremltools takes a correction that is not given for none; it is 1."""
+    from coremltools.converters.mil.frontend.torch.ops import _var as variance
+
+    return variance(x, axes, bool(keepdim), unbiased=True) if correction is None else NotImplemented
+
+
+def _std(x: Any, axes: Any = None, *, correction: Any = None, keepdim: bool = False) -> Any:
+    variance = _var(x, axes, correction=correction, keepdim=keepdim)
+    return variance if variance is NotImplemented else _builder().sqrt(x=variance)
+
+
 def _gru(
     x: Any, initial: Any, weights: list[Any], has_biases: bool, layers: int, dropout: float, train: bool, both: bool, batch_first: bool
 ) -> Any:
@@ -211,8 +223,10 @@ COMPOSITIONS: dict[torch._ops.OpOverload, Composition] = {
     _ATEN.isinf.default: _isinf,
     _ATEN.prod.dim_int: _prod,
     _ATEN.reciprocal.default: _reciprocal,
+    _ATEN.std.correction: _std,
     _ATEN.sub.Tensor: _sub,
     _ATEN.trunc.default: _trunc,
+    _ATEN.var.correction: _var,
 }
 
 RECURRENT = {"lstm.input": "lstm", "rnn_tanh.input": "rnn_tanh", "rnn_relu.input": "rnn_relu"}

@@ -43,7 +43,6 @@ _ATEN = torch.ops.aten
 _MISREAD: dict[Any, Callable[[Node], bool]] = {
     _ATEN.softplus.default: lambda node: len(node.args) > 1,
     _ATEN.instance_norm.default: lambda node: not node.args[5],
-    **dict.fromkeys((_ATEN.std.correction, _ATEN.var.correction), lambda node: node.kwargs.get("correction") is None),
     **dict.fromkeys((_ATEN.any.default, _ATEN.any.dim, _ATEN.all.default, _ATEN.all.dim), lambda node: _of_floats(node)),
     **dict.fromkeys(
         (_ATEN.mean.default, _ATEN.mean.dim, _ATEN.full_like.default), lambda node: "dtype" in node.kwargs and not _of_floats(node)
