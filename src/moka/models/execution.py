@@ -140,8 +140,8 @@ def _or_pytorch(make: Callable[[], Execution], tried: Iterable[Key], function: F
         if not others:
             raise
         names = " and ".join(sorted(engine for engine, _ in others))
-        _log.warning("%s can't take function %r, which PyTorch runs instead: %s", names, function.name, error)
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()) or type(error).__name__
+        _log.warning("%s can't take function %r, which PyTorch runs instead: %s", names, function.name, text)
         return _whole(function, last, dict.fromkeys(others, text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."))
 
 
