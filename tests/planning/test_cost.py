@@ -20,7 +20,7 @@ from moka.planning.cost import Work, work
 from moka.planning.sizes import Sizes
 from tests.builders import convert
 from tests.ir.programs import const, operation
-from tests.planning.programs import tensor, weight
+from tests.planning.programs import speed, state, tensor, weight
 
 MATRIX = ("convolution", "depthwise", "product")
 
@@ -166,6 +166,41 @@ def test_open_sizes_count_one_until_they_are_known() -> None:
     assert (work(made, Sizes()).flops, work(made, Sizes()).exact) == (40, False)
     known = Sizes({x: (3, 8), made.outputs[0]: (3, 8)})
     assert (work(made, known).flops, work(made, known).exact) == (120, True)
+
+
+def test_an_update_keeps_what_it_does_not_change() -> None:
+    x, row = value("x", 4, 8), value("row", 1, 8)
+    ends = {"begin": const("begin", [0, 0]), "end": const("end", [1, 8])}
+    found = work(operation("slice_update", "y", type=tensor(4, 8), x=x, update=row, **ends), Sizes())
+    assert (found.read, found.written, found.kept) == (32, 32, 96)
+
+
+def test_a_state_is_handed_over() -> None:
+    cache = state("cache", 4, 8)
+    made = operation("write_state", input=cache, data=value("data", 4, 8, dtype=dtypes.FP16))
+    assert speed().seconds(work(made, Sizes())) == 0.0
+
+
+def test_what_is_kept_is_copied_at_the_rate_of_the_cache_or_of_memory() -> None:
+    device = speed(copying=1e8, cache=1000.0)
+    assert device.seconds(Work("move", "fp32", kept=1000)) == pytest.approx(1000 / 1e9)
+    assert device.seconds(Work("move", "fp32", kept=2000)) == pytest.approx(2000 / 1e8)
+    assert speed().seconds(Work("move", "fp32", kept=2000)) == 0.0
+
+
+def test_moving_data_of_open_sizes_costs_more_where_code_is_made_for_each_size() -> None:
+    made = operation("transpose", "y", type=tensor(8, "n"), x=value("x", "n", 8), perm=const("perm", [1, 0]))
+    known = Sizes({value: (8, 8) for value in (made.inputs["x"][0], made.outputs[0]) if isinstance(value, Value)})
+    found = work(made, known)
+    assert (found.exact, found.dynamic) == (True, True)
+    assert speed(dynamic=1.0).seconds(found) == pytest.approx(1.0 + speed().seconds(found))
+    assert speed(dynamic=1.0).seconds(work(operation("relu", "y", type=tensor("n"), x=value("x", "n")), Sizes())) < 1.0
+
+
+def test_open_sizes_can_be_assumed() -> None:
+    made = operation("softmax", "y", type=tensor("n", 8), x=value("x", None, 8))
+    assert work(made, Sizes(assumed=3)).flops == 3 * work(made, Sizes()).flops
+    assert not work(made, Sizes(assumed=3)).exact
 
 
 def test_weights_are_not_read() -> None:
