@@ -298,7 +298,10 @@ def _nested(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 
 def _wide(array: Array | Packed) -> Array | Packed:
-    return array if isinstance(array, Packed) or array.dtype != np.float16 else array.astype(np.float32)
+    """The array in float32 if it is fp16: by PyTorch, whose memory the system gives faster than the huge pages that NumPy asks for."""
+    if isinstance(array, Packed) or array.dtype != np.float16:
+        return array
+    return np.asarray(torch.from_numpy(array if array.flags.writeable else array.copy()).float())
 
 
 def _constant(array: Array | Packed) -> Any:
