@@ -52,3 +52,15 @@ def test_compiled(name: str) -> None:
             assert error(fast(**step), expected) <= TOLERANCES["fp32"]
     assert all(report.share_of_flops > 0.99 for report in backend.reports())
     assert backend.reports()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+def test_there_and_back(name: str) -> None:
+    built = SMALL[name].build()
+    there = moka.convert(built.module, built.steps[0], precision="float32")
+    inputs = {feature: built.steps[0][feature] for feature in there.function.inputs}
+    back = moka.convert(moka.pytorch.to_module(there), tuple(inputs.values()), precision="float32")
+    found = back.predict(inputs, back.make_state() if back.function.states else None)
+    wanted = tuple(output.numpy() for output in built()[0])
+    assert relative_error(tuple(found.values()), wanted) <= TOLERANCES["fp16" if back.function.states else "fp32"]
