@@ -66,6 +66,19 @@ def listed(folder: Path) -> Path:
     return convert(program, folder / "listed.mlpackage")
 
 
+@pytest.fixture(scope="module")
+def network(folder: Path) -> Path:
+    """One inner product of 8 numbers."""
+    layer = torch.nn.Linear(8, 4)
+    builder = ct.models.neural_network.NeuralNetworkBuilder(
+        [("x", ct.models.datatypes.Array(8))], [("y", ct.models.datatypes.Array(4))], disable_rank5_shape_mapping=True
+    )
+    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    builder.add_inner_product("linear", weight, bias, 8, 4, True, "x", "y")
+    ct.models.utils.save_spec(builder.spec, str(folder / "network.mlmodel"))
+    return folder / "network.mlmodel"
+
+
 def wide(folder: Path, default: int | None) -> Path:
     """Three linear layers of 512 for 1 to 256 rows, of which ``default`` by default; 256 rows always for None."""
     weight = torch.rand(512, 512, generator=torch.Generator().manual_seed(0))
@@ -115,17 +128,22 @@ def test_an_engine_that_was_asked_for_leaves_loops_that_it_cannot_run_whole(list
     np.testing.assert_allclose(model.predict({"x": x})["y"], np.maximum(np.sin(2 * x), 0), atol=1e-5)
 
 
-def test_a_plan_says_what_a_network_runs_on(folder: Path) -> None:
-    layer = torch.nn.Linear(8, 4)
-    builder = ct.models.neural_network.NeuralNetworkBuilder(
-        [("x", ct.models.datatypes.Array(8))], [("y", ct.models.datatypes.Array(4))], disable_rank5_shape_mapping=True
-    )
-    weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-    builder.add_inner_product("linear", weight, bias, 8, 4, True, "x", "y")
-    ct.models.utils.save_spec(builder.spec, str(folder / "network.mlmodel"))
-    for engine in ENGINES:
-        model = moka.load(folder / "network.mlmodel", engine=engine)
-        assert said(model.plan()) == ran(model, {"x": np.ones(8, np.float32)}), engine
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_plan_says_what_a_network_runs_on(network: Path, engine: Any) -> None:
+    model = moka.load(network, engine=engine)
+    assert said(model.plan()) == ran(model, {"x": np.ones(8, np.float32)})
+
+
+def test_a_linked_models_plan_is_that_of_the_model_it_stands_for(network: Path) -> None:
+    specification = ct.proto.Model_pb2.Model(specificationVersion=4)
+    specification.description.CopyFrom(ct.utils.load_spec(str(network)).description)
+    specification.linkedModel.linkedModelFile.linkedModelFileName.defaultValue = "network.mlmodelc"
+    link = network.parent / "link.mlmodel"
+    link.write_bytes(specification.SerializeToString())
+    plan = moka.load(link, engine="torch").plan()
+    assert plan.model == "link.mlmodel"
+    assert said(plan) == said(moka.load(network, engine="torch").plan())
+    assert said(plan)
 
 
 def test_a_runtime_that_refuses_the_graph_is_said_with_its_reason(

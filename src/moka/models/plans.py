@@ -14,6 +14,7 @@ from moka.ir.program import Function
 from moka.models.configuration import Configuration
 from moka.models.core_ml import CoreMlModel
 from moka.models.execution import Decision, decided_plan
+from moka.models.linked import LinkedModel
 from moka.models.machine import backends, candidates, machine_name, missing_engines
 from moka.models.model import Model, load
 from moka.models.network_model import NetworkModel
@@ -72,6 +73,9 @@ def plan(
         if device is None:
             return _core_ml_plan(model, units, measure or bool(shapes or pins))
         model = model.opened()
+    if isinstance(model, LinkedModel):
+        inner = plan(model.model, device, compute_units=units, measure=measure, shapes=shapes, pins=pins)
+        return dataclasses.replace(inner, model=model.path.name)
     if isinstance(model, PipelineModel):
         return _pipeline_plan(model, device, configuration, measure)
     if not isinstance(model, ProgramModel | NetworkModel):
