@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,18 +16,15 @@ from onnx import helper
 from moka.engines.base import Segment
 from moka.engines.onnx.graph import Array, Packed, Target, Unlowerable, onnx_dtype
 from moka.engines.onnx.lower import Lowered, Port, lower, reasons, taken
-from moka.engines.onnx.results import Buffer, ResultMemory
+from moka.engines.onnx.requests import Request
 from moka.engines.onnx.states import states_of
 from moka.engines.onnx.times import name_after_operations, openvino_times
 from moka.engines.times import SegmentTimes, durations
-from moka.errors import ExecutionError
 from moka.formats.dtypes import FP16
-from moka.ir.program import Operation
+from moka.ir.program import Operation, Value
+from moka.ir.types import TensorType
 
 __all__ = ["OpenVinoEngine", "OpenVinoExecutable", "device_kinds"]
-
-_LARGE = 1 << 16
-"""Bytes from which on an input is not copied but read where the caller has it, and a result written where the caller finds it."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,7 @@ class OpenVinoState:
 
     __slots__ = ("request", "variable")
 
-    def __init__(self, request: _Request, variable: Any) -> None:
+    def __init__(self, request: Request, variable: Any) -> None:
         self.request = request
         self.variable = variable
 
@@ -75,63 +71,6 @@ class OpenVinoState:
         self.variable.state = openvino.Tensor(np.ascontiguousarray(value.detach().cpu().numpy(), held.data.dtype))
 
 
-class _Request:
-    """An infer request with memory of its own for small inputs of constant shape, which saves half of a small network's call."""
-
-    def __init__(self, compiled: Any) -> None:
-        import openvino
-
-        self.request = compiled.create_infer_request()
-        self.buffers: list[np.ndarray[Any, Any] | None] = []
-        for index, port in enumerate(compiled.inputs):
-            buffer = _small(port)
-            self.buffers.append(buffer)
-            if buffer is not None:
-                self.request.set_input_tensor(index, openvino.Tensor(buffer, shared_memory=True))
-        self.lent: dict[int, np.ndarray[Any, Any]] = {}
-        """Inputs that the request reads where they lie; its tensors do not keep them."""
-        self.results: list[np.ndarray[Any, Any] | ResultMemory | None] = []
-        self.written: dict[int, Buffer] = {}
-        """Where the request writes its large results."""
-        for index, port in enumerate(compiled.outputs):
-            static = port.get_partial_shape().is_static
-            self.results.append(self._result(index, tuple(port.shape), port.get_element_type().to_dtype()) if static else None)
-
-    def _result(self, index: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any] | ResultMemory:
-        import openvino
-
-        if np.dtype(dtype).itemsize * math.prod(shape) < _LARGE:
-            return np.asarray(self.request.get_output_tensor(index).data)
-        return ResultMemory(shape, dtype, lambda array: openvino.Tensor(array, shared_memory=True))
-
-    def infer(self, feed: Sequence[Any]) -> None:
-        import openvino
-
-        for index, (array, buffer) in enumerate(zip(feed, self.buffers, strict=True)):
-            if buffer is None:
-                _refuse_empty(index, array)
-                self.lent[index] = np.require(array, requirements=("C", "W"))
-                self.request.set_input_tensor(index, openvino.Tensor(self.lent[index], shared_memory=True))
-            else:
-                np.copyto(buffer, array)
-        for index, result in enumerate(self.results):
-            if isinstance(result, ResultMemory):
-                self._write_to(index, result.take())
-        self.request.infer()
-
-    def _write_to(self, index: int, buffer: Buffer) -> None:
-        if self.written.get(index) is not buffer:
-            self.request.set_output_tensor(index, buffer.tensor)
-            self.written[index] = buffer
-
-    def output(self, index: int) -> np.ndarray[Any, Any]:
-        """A result in memory that no later run writes to while the caller holds it."""
-        result = self.results[index]
-        if isinstance(result, ResultMemory):
-            return self.written[index].give()
-        return np.array(self.request.get_output_tensor(index).data if result is None else result)
-
-
 class OpenVinoExecutable:
     """A segment compiled by OpenVINO. Each thread that predicts takes an infer request of its own from a pool; each state keeps one."""
 
@@ -139,11 +78,13 @@ class OpenVinoExecutable:
         self.lowered = lowered
         self._engine = engine
         self._compiled = _compile(lowered, engine)
-        self._idle: list[_Request] = []
+        self._idle: list[Request] = []
         ports = {port.operand.name: port for port in lowered.inputs}
         self._inputs = [ports[port.get_node().get_friendly_name()] for port in self._compiled.inputs]
         results = {name: index for index, port in enumerate(self._compiled.outputs) for name in port.names}
         self._outputs = [(port.value.name, results[port.operand.name]) for port in lowered.outputs]
+        half = [index for port, (_, index) in zip(lowered.outputs, self._outputs, strict=True) if _is_half(port.value)]
+        self._narrowed = frozenset(half if engine.low_precision else ())
         self._states = tuple(before.value.name for before, _ in lowered.states)
 
     def run(self, inputs: Mapping[str, Any], state: Mapping[str, OpenVinoState] | None = None) -> dict[str, Any]:
@@ -153,27 +94,27 @@ class OpenVinoExecutable:
         try:
             request = self._idle.pop()
         except IndexError:
-            request = _Request(self._compiled)
+            request = Request(self._compiled, self._narrowed)
         try:
             return self._run(request, feed)
         finally:
             self._idle.append(request)
 
-    def _run(self, request: _Request, feed: Sequence[Any]) -> dict[str, Any]:
+    def _run(self, request: Request, feed: Sequence[Any]) -> dict[str, Any]:
         request.infer(feed)
         return {name: request.output(index) for name, index in self._outputs}
 
     def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
         whole = durations(functools.partial(self.run, inputs, self.new_state()), runs)
         compiled = _compile(self.lowered, self._engine, counters=True)
-        request = _Request(compiled)
+        request = Request(compiled)
         run = functools.partial(request.infer, [np.asarray(inputs[port.value.name], port.operand.dtype) for port in self._inputs])
         return (openvino_times(self.lowered, compiled, request.request, run, self._engine.device, whole),)
 
     def new_state(self) -> dict[str, OpenVinoState]:
         if not self._states:
             return {}
-        request = _Request(self._compiled)
+        request = Request(self._compiled, self._narrowed)
         variables = {variable.name: variable for variable in request.request.query_state()}
         states = {}
         for before, after in self.lowered.states:
@@ -183,21 +124,8 @@ class OpenVinoExecutable:
         return states
 
 
-def _small(port: Any) -> np.ndarray[Any, Any] | None:
-    """Memory for an input, if it is small: a larger one is read where it lies, for a copy leaves it in one core's cache only."""
-    if port.get_partial_shape().is_dynamic:
-        return None
-    dtype = np.dtype(port.get_element_type().to_dtype())
-    shape = tuple(port.shape)
-    return np.zeros(shape, dtype) if dtype.itemsize * math.prod(shape) < _LARGE else None
-
-
-def _refuse_empty(index: int, array: np.ndarray[Any, Any]) -> None:
-    """OpenVINO 2026.4 ends the process where some operators meet a tensor without elements."""
-    if not array.size:
-        raise ExecutionError(
-            f"input {index} has shape {array.shape}, without elements, which OpenVINO can't compute with; use engine='torch'"
-        )
+def _is_half(value: Value) -> bool:
+    return isinstance(value.type, TensorType) and value.type.dtype is FP16
 
 
 _COMPUTED_ALIKE = ({"f16", "f32", "f64"}, {"i32", "i64"})
@@ -225,8 +153,6 @@ def _compile(lowered: Lowered, engine: OpenVinoEngine, counters: bool = False) -
     if engine.threads and engine.device == "CPU":
         settings["INFERENCE_NUM_THREADS"] = str(engine.threads)
     network = _network(lowered, widened=engine.device == "CPU")
-    if engine.low_precision:
-        network = _with_narrow_results(network, lowered)
     if counters:
         settings["PERF_COUNT"] = "YES"
         name_after_operations(network, lowered)
@@ -278,19 +204,6 @@ def _pass_through(network: Any) -> None:
         alike = source.get_element_type() == result.get_element_type() and any(kinds <= same for same in _COMPUTED_ALIKE)
         if alike and source.get_node().get_type_name() == "Parameter" and source.get_partial_shape().is_dynamic:
             result.input(0).replace_source_output(source)
-
-
-def _with_narrow_results(network: Any, lowered: Lowered) -> Any:
-    """The network with results of their declared fp16, which its threads write side by side."""
-    from openvino import Type
-    from openvino.preprocess import PrePostProcessor
-
-    narrow = {port.operand.name for port in lowered.outputs if getattr(port.value.type, "dtype", None) is FP16}
-    processor = PrePostProcessor(network)
-    for index, port in enumerate(network.outputs):
-        if not narrow.isdisjoint(port.names):
-            processor.output(index).tensor().set_element_type(Type.f16)
-    return processor.build()
 
 
 def _nested(node: onnx.NodeProto) -> list[onnx.GraphProto]:
