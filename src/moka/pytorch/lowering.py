@@ -131,9 +131,10 @@ def _converter(function: Composition, own: Any) -> Callable[[Any, Any], None]:
         if own is not None and not node.meta:
             own(context, node)
             return
-        named = {name: bound(value[0]) for name, value in (node.kwinputs or {}).items()}
+        named = {name: bound(value[0]) for name, value in (node.kwinputs or {}).items() if value}
         result = function(*map(bound, node.inputs), **named)
         if result is not NotImplemented:
+            node.kwinputs = None  # all of them were taken
             context.add(result, torch_name=node.name)
         elif own is None:
             raise NotImplementedError(f"{node.kind} with these arguments")
@@ -169,23 +170,15 @@ def faithful() -> Iterator[None]:
 
 
 class _Read(dict[str, Any]):
-    """Keyword arguments, and which of them nobody has looked at."""
+    """Keyword arguments, and which of them nobody has asked for; ``()`` is what coremltools makes of devices and layouts."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         super().__init__(given)
-        self.unread = {name for name, value in given.items() if value not in ((), (False,))} - {"dtype"}
-
-    def __getitem__(self, name: str) -> Any:
-        self.unread.discard(name)
-        return super().__getitem__(name)
+        self.unread = {name for name, value in given.items() if value and value[0] is not False} - {"dtype"}
 
     def get(self, name: str, default: Any = None) -> Any:
         self.unread.discard(name)
         return super().get(name, default)
-
-    def items(self) -> Any:
-        self.unread.clear()
-        return super().items()
 
 
 def _checked(convert: Callable[[Any, Any], None] | None) -> Callable[[Any, Any], None] | None:
@@ -194,11 +187,10 @@ def _checked(convert: Callable[[Any, Any], None] | None) -> Callable[[Any, Any],
         return None
 
     def checked(context: Any, node: Any) -> None:
-        given = node.kwinputs
-        if given is not None:
-            node.kwinputs = _Read(given)
+        if node.kwinputs is not None:
+            node.kwinputs = _Read(node.kwinputs)
         convert(context, node)
-        if given is not None and node.kwinputs.unread:
+        if node.kwinputs is not None and node.kwinputs.unread:
             raise NotImplementedError(f"{node.kind} with {', '.join(sorted(node.kwinputs.unread))}")
         stated = (node.meta or {}).get("val")
         if isinstance(stated, torch.Tensor) and node.name in context:
