@@ -26,6 +26,9 @@ from moka.ir.types import TensorType
 
 __all__ = ["OpenVinoEngine", "OpenVinoExecutable", "device_kinds"]
 
+_PIECE = 1 << 14
+"""Elements that PyTorch converts on one thread."""
+
 
 @dataclass(frozen=True)
 class OpenVinoEngine:
@@ -211,10 +214,17 @@ def _nested(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 
 def _wide(array: Array | Packed) -> Array | Packed:
-    """The array in float32 if it is fp16: by PyTorch, whose memory the system gives faster than the huge pages that NumPy asks for."""
+    """The array in float32 if it is fp16: by PyTorch, whose memory the system gives faster than the huge pages that NumPy asks for.
+
+    In pieces that PyTorch leaves to one thread: waiting for others costs more where they have no core.
+    """
     if isinstance(array, Packed) or array.dtype != np.float16:
         return array
-    return np.asarray(torch.from_numpy(array if array.flags.writeable else array.copy()).float())
+    narrow = torch.from_numpy(array if array.flags.writeable else array.copy()).reshape(-1)
+    wide = torch.empty_like(narrow, dtype=torch.float32)
+    for given, result in zip(torch.split(narrow, _PIECE), torch.split(wide, _PIECE), strict=True):
+        result.copy_(given)
+    return wide.numpy().reshape(array.shape)
 
 
 def _constant(array: Array | Packed) -> Any:
