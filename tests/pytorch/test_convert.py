@@ -167,3 +167,13 @@ def test_wrong_arguments_are_named(net: Net, image: Tensor, tmp_path: Path) -> N
         moka.ImageInput("CMYK")  # type: ignore[arg-type]
     with pytest.raises(moka.InputError, match="bias has 2 numbers"):
         moka.ImageInput("RGB", bias=(1.0, 2.0))
+
+
+def test_inputs_without_dimensions_get_the_names_asked_for() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+            return x * scale
+
+    x, scale = torch.arange(3.0), torch.tensor(2.0)
+    model = moka.convert(Scaled(), (x, scale), precision="float32", inputs=["rows", "factor"], outputs=["scaled"])
+    np.testing.assert_allclose(model.predict({"rows": x, "factor": scale[None]})["scaled"], (x * scale).numpy())

@@ -35,6 +35,9 @@ Color: TypeAlias = Literal["RGB", "BGR", "GRAYSCALE"]
 _TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 _TARGET, _STATE_TARGET = "iOS17", "iOS18"
 _PRECISIONS = ("float16", "float32")
+_WRAPPED = "_wrapped_as_tensor_for_coreml"
+"""What coremltools appends to the names of inputs without dimensions, which Core ML has not."""
+
 _COLORS = ("RGB", "BGR", "GRAYSCALE")
 
 
@@ -295,11 +298,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _with_names(ct: Any, model: Any, names: Mapping[str, str]) -> Any:
-    """The model with its inputs renamed."""
-    if all(old == new for old, new in names.items()):
-        return model
+    """The model with its inputs renamed; coremltools renames those without dimensions, too."""
     specification = model.get_spec()
-    for old, new in names.items():
+    given = {item.name for item in specification.description.input}
+    changes = {name: new for old, new in names.items() for name in (old, old + _WRAPPED) if name in given and old != new}
+    if not changes:
+        return model
+    for old, new in changes.items():
         ct.utils.rename_feature(specification, old, new, rename_outputs=False)
     with quiet():
         return ct.models.MLModel(specification, weights_dir=model.weights_dir, skip_model_load=True)
