@@ -26,8 +26,11 @@ __all__ = ["expand", "expandable", "rewrite"]
 _DEPTHS = ("stated", "floats", "shallow", "deep")
 """How an operator is written anew: with its defaults stated, of integers made floats, decomposed once, or to PyTorch's core operators."""
 
-_LONGEST = 2000
-"""Calls that one may become: a recurrent layer over many steps is faster in PyTorch than written out."""
+_STEPS = 100
+"""Steps up to which a recurrent layer is written out: over more it is faster in PyTorch."""
+
+_ATEN = torch.ops.aten
+_RECURRENT = (_ATEN.gru.input, _ATEN.lstm.input, _ATEN.rnn_relu.input, _ATEN.rnn_tanh.input)
 
 
 def expandable(program: Program, reasons: Mapping[str, str], config: DelegateConfig) -> dict[str, str]:
@@ -145,10 +148,19 @@ def _decomposed(node: Node, depth: str) -> torch.fx.Graph | None:
     """What PyTorch makes of the call; None where it does not decompose it."""
     from torch._decomp import core_aten_decompositions
 
+    if node.target in _RECURRENT and not _is_short(node):
+        return None
     graph = _traced(node, core_aten_decompositions() if depth == "deep" else _own_entries(node.target))
     calls = [item for item in graph.nodes if item.op != "placeholder"] if graph is not None else []
     same = any(item.target is node.target or item.op == "get_attr" for item in calls)
-    return None if same or len(calls) > _LONGEST else graph
+    return None if same else graph
+
+
+def _is_short(node: Node) -> bool:
+    """Whether a recurrent layer has few steps; of a flexible number of them only one would be written out."""
+    batch_first = node.args[8]
+    steps = node.all_input_nodes[0].meta["val"].shape[1 if batch_first else 0]
+    return isinstance(steps, int) and steps <= _STEPS
 
 
 def _traced(node: Node, table: Any, taken: Callable[[Any], Any] = lambda tensor: tensor) -> torch.fx.Graph | None:
