@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import coremltools as ct
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 
 from moka.cli import main
+from tests import builders
 from tests.builders import convert, traced
 
 
@@ -62,27 +62,6 @@ def inverted(folder: Path) -> Path:
     return convert(module, folder / "inverted.mlpackage", inputs=inputs, outputs=[ct.ImageType("negative", color_layout=gray)])
 
 
-class Counter(torch.nn.Module):
-    """Adds its input to a state and gives the sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("total", torch.zeros(1, dtype=torch.float16))
-
-    def forward(self, step: torch.Tensor) -> torch.Tensor:
-        self.total.add_(step)
-        return self.total * 1
-
-
 @pytest.fixture(scope="session")
 def counter(folder: Path) -> Path:
-    module = torch.jit.trace(Counter().eval(), torch.zeros(1))
-    return convert(
-        module,
-        folder / "counter.mlpackage",
-        inputs=[ct.TensorType("step", (1,), dtype=np.float16)],
-        outputs=[ct.TensorType("sum", dtype=np.float16)],
-        states=[ct.StateType(ct.TensorType(shape=(1,), dtype=np.float16), name="total")],
-        minimum_deployment_target=ct.target.iOS18,
-        compute_precision=ct.precision.FLOAT16,
-    )
+    return builders.counter(folder / "counter.mlpackage", 1)

@@ -14,6 +14,7 @@ from coremltools.models import datatypes
 from coremltools.models.neural_network import NeuralNetworkBuilder
 
 import moka
+from tests import builders
 from tests.builders import convert, traced
 from tests.models.classical import Array, Double, String, classifier, transformer
 from tests.models.test_neighbors import updatable
@@ -52,26 +53,8 @@ def test_functions_are_chosen_by_name(folder: Path) -> None:
     assert not (model / "coremldata.bin").read_bytes().endswith(3 * entry)
 
 
-class Counter(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("total", torch.zeros(2, dtype=torch.float16))
-
-    def forward(self, step: torch.Tensor) -> torch.Tensor:
-        self.total.add_(step)
-        return self.total * 1
-
-
 def test_states_are_kept(folder: Path) -> None:
-    source = convert(
-        torch.jit.trace(Counter().eval(), torch.zeros(2)),
-        folder / "counter.mlpackage",
-        inputs=[ct.TensorType("step", (2,), dtype=np.float16)],
-        outputs=[ct.TensorType("sum", dtype=np.float16)],
-        states=[ct.StateType(ct.TensorType(shape=(2,), dtype=np.float16), name="total")],
-        minimum_deployment_target=ct.target.iOS18,
-        compute_precision=ct.precision.FLOAT16,
-    )
+    source = builders.counter(folder / "counter.mlpackage")
     path = compiled(source, unverified=True)
     for model in (moka.load(path), moka.load(moka.decompile(path, folder / "back"))):
         state = model.make_state()

@@ -35,6 +35,7 @@ from PIL import Image
 import moka
 from moka.cli import main
 from moka.engines import core_ml
+from tests import builders
 from tests.builders import convert, traced
 from tests.engines.core_ml_binding import Binding, binding
 
@@ -179,29 +180,9 @@ def test_threads_take_turns(binding: Bound, half: Path) -> None:
         assert all(threads.map(predict, range(40)))
 
 
-class Counter(torch.nn.Module):
-    """Adds its input to a state and gives the sum."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("total", torch.zeros(2, dtype=torch.float16))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.total.add_(x)
-        return self.total * 1
-
-
 @pytest.fixture(scope="module")
 def counter(folder: Path) -> Path:
-    return convert(
-        torch.jit.trace(Counter().eval(), torch.zeros(2)),
-        folder / "counter.mlpackage",
-        inputs=[ct.TensorType("x", (2,), dtype=np.float16)],
-        outputs=[ct.TensorType("sum", dtype=np.float16)],
-        states=[ct.StateType(ct.TensorType(shape=(2,), dtype=np.float16), name="total")],
-        minimum_deployment_target=ct.target.iOS18,
-        compute_precision=ct.precision.FLOAT16,
-    )
+    return builders.counter(folder / "counter.mlpackage", step="x")
 
 
 def counted(data: dict[str, Any], buffers: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -11,22 +11,7 @@ import pytest
 
 import moka
 from moka.models.features import MultiArrayFeature
-
-PROGRAMS = [
-    "models/DTLN_AEC_128_Part1.mlpackage",
-    "models/DTLN_AEC_128_Part2.mlpackage",
-    "models/hand_detector.mlpackage",
-    "models/nmp.mlpackage",
-    "models/silero-vad-decoder-v6.0.0.mlpackage",
-    "models/silero-vad-encoder-v6.0.0.mlpackage",
-    "models/tiny.mlpackage",
-    "pairs/silero-int8/unified_int8.mlpackage",
-    "pairs/silero-mixed/unified_mixed.mlpackage",
-    "pairs/silero-palette-2bit/unified_palette_2bit.mlpackage",
-    "pairs/silero-palette-8bit/unified_palette_8bit.mlpackage",
-    "pairs/silero-pruned-int8/unified_pruned_int8.mlpackage",
-    "pairs/silero-unified/silero-vad-unified-v6.0.0.mlpackage",
-]
+from tests.corpus import PROGRAMS, WITH_LISTS
 
 
 def positive_noise(model: moka.Model) -> dict[str, Any]:
@@ -41,7 +26,7 @@ def positive_noise(model: moka.Model) -> dict[str, Any]:
     return inputs
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", WITH_LISTS + PROGRAMS)
 def test_program_runs(corpus: Path, name: str) -> None:
     model = moka.load(corpus / name)
     inputs = positive_noise(model)
@@ -53,7 +38,7 @@ def test_program_runs(corpus: Path, name: str) -> None:
         np.testing.assert_array_equal(value, second[key])
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", WITH_LISTS + PROGRAMS)
 def test_device_numerics_stay_close(corpus: Path, name: str) -> None:
     path = corpus / name
     inputs = positive_noise(moka.load(path))

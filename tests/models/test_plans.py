@@ -207,6 +207,12 @@ def test_other_devices_are_modelled(package: Path) -> None:
         moka.plan(package, "Nokia 3310")
 
 
+@pytest.mark.parametrize(("units", "device"), [("ALL", "cuda"), ("CPU_ONLY", "cpu")])
+def test_modelled_graphics_cards_are_used_where_they_are_allowed(package: Path, units: str, device: str) -> None:
+    made = moka.plan(package, "NVIDIA H100", compute_units=units)
+    assert {option.device for placement in made.placements for option in placement.options} == {"cpu", device}
+
+
 def test_measured_plans_keep_their_times(package: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = moka.load(package)
     made = model.plan(measure=True)

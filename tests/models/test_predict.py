@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 import moka
+from tests import builders
 from tests.builders import convert, traced
 
 Make = Callable[..., Any]
@@ -190,25 +191,9 @@ def test_classifiers(folder: Path, labels: list[Any]) -> None:
     np.testing.assert_allclose(list(probabilities.values()), expected, rtol=1e-6)
 
 
-class Counter(torch.nn.Module):
-    """Adds its input to a buffer and gives the new content."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("total", torch.zeros(2, dtype=torch.float16))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.total.add_(x)
-        return self.total * 1
-
-
 @pytest.fixture(scope="module")
 def counter(folder: Path) -> moka.Model:
-    module = torch.jit.trace(Counter().eval(), torch.zeros(2, dtype=torch.float16))
-    states = [ct.StateType(ct.TensorType(shape=(2,), dtype=np.float16), name="total")]
-    options = {"inputs": [ct.TensorType("x", (2,), dtype=np.float16)], "outputs": [ct.TensorType("y", dtype=np.float16)]}
-    path = convert(module, folder / "counter.mlpackage", states=states, minimum_deployment_target=ct.target.iOS18, **options)
-    return moka.load(path)
+    return moka.load(builders.counter(folder / "counter.mlpackage", step="x", total="y"))
 
 
 def test_states_live_between_predictions(counter: moka.Model) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from benchmarks.threads import ALLOWED, ENGINES, Outcome, build, hammer
 
 import moka
+from tests.builders import counter
 
 
 @pytest.fixture(scope="module")
@@ -61,28 +61,7 @@ def test_predictions_in_one_event_loop(package: Path, engine: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_states_of_threads_stay_apart(engine: str, tmp_path: Path) -> None:
     """Each task adds its own number to a state of its own, in turns with all others."""
-    import coremltools as ct
-
-    from tests.builders import convert
-
-    class Sum(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("total", torch.zeros(2, dtype=torch.float16))
-
-        def forward(self, step: torch.Tensor) -> torch.Tensor:
-            self.total.add_(step)
-            return self.total * 1
-
-    path = convert(
-        torch.jit.trace(Sum().eval(), torch.zeros(2)),
-        tmp_path / "sum.mlpackage",
-        inputs=[ct.TensorType("step", (2,), dtype=np.float16)],
-        outputs=[ct.TensorType("sum", dtype=np.float16)],
-        states=[ct.StateType(ct.TensorType(shape=(2,), dtype=np.float16), name="total")],
-        minimum_deployment_target=ct.target.iOS18,
-        compute_precision=ct.precision.FLOAT16,
-    )
+    path = counter(tmp_path / "sum.mlpackage")
     model = moka.load(path, engine=engine)  # type: ignore[arg-type]
 
     async def count(step: int) -> np.ndarray:

@@ -24,9 +24,9 @@ from moka.ir.program import Block, Function, Value
 from moka.ir.types import TensorType
 from moka.models.features import Feature, MultiArrayFeature
 from moka.models.model import Model, load
-from moka.models.network_model import NetworkModel, declared_shape
+from moka.models.network_model import NetworkModel
 from moka.models.program_model import ProgramModel
-from moka.models.shapes import known_shapes
+from moka.models.shapes import declared_shape, known_shapes
 from moka.models.values import random_inputs
 
 __all__ = ["Export", "export"]

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from moka.engines.onnx.results import narrow
 from moka.errors import FormatError, InputError
 from moka.formats import schema
 from moka.models.images import ImageFeature, image_feature
@@ -225,8 +224,10 @@ def presented(feature: Feature, value: Any) -> Any:
         if value.dtype == feature.dtype:
             return value
         if feature.dtype == "float16" and value.dtype == np.float32 and value.size >= _MANY and value.flags.carray:
+            from moka.engines.conversion import convert
+
             result = np.empty(value.shape, np.float16)
-            narrow(value, result)
+            convert(value, result)
             return result
     return feature.present(value)
 

@@ -24,7 +24,7 @@ from moka.models.model import ModelState
 from moka.models.shapes import declared_shape
 from moka.models.update import Learned, Progress, Sample, UpdatableModel
 
-__all__ = ["NetworkModel", "declared_shape", "with_batches"]
+__all__ = ["NetworkModel", "with_batches"]
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 

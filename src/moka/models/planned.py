@@ -11,9 +11,9 @@ from moka.importers.neural_network import import_network
 from moka.ir.program import Function
 from moka.models.features import Feature, MultiArrayFeature
 from moka.models.images import ImageFeature
-from moka.models.network_model import NetworkModel, declared_shape
+from moka.models.network_model import NetworkModel
 from moka.models.program_model import ProgramModel
-from moka.models.shapes import Shape, known_shapes
+from moka.models.shapes import Shape, declared_shape, known_shapes
 from moka.planning.sizes import Sizes
 
 __all__ = ["Planned", "input_shapes", "planned"]

@@ -128,11 +128,7 @@ def _options(
         request = Request(name, machine_name(configuration), False, units, found.sizes, missing=missing)
         return candidates(found.function, backends(configuration), configuration), request
     if device in accelerators():
-        options = [
-            Candidate("torch", "cuda", engine_speed("torch", device, "cuda")),
-            Candidate("torch", "cpu", processor_speed("torch", "AVX2", 8)),
-        ]
-        return options, Request(name, device, True, units, found.sizes)
+        return _accelerator(device, units), Request(name, device, True, units, found.sizes)
     known, chip = apple_chip(device)
     shown = known if known == chip.name else f"{known} ({chip.name})"
     options = apple_candidates(chip, units, found.sizes, network=found.network, shapes=found.shapes)

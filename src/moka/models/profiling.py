@@ -19,13 +19,13 @@ from moka.models.linked import LinkedModel
 from moka.models.machine import machine_name
 from moka.models.memory import peak_memory, resident_memory
 from moka.models.model import Model, load
-from moka.models.network_model import NetworkModel, declared_shape
+from moka.models.network_model import NetworkModel
 from moka.models.pipeline import PipelineModel
 from moka.models.planned import planned
 from moka.models.plans import plan
 from moka.models.profile import Memory, OperationProfile, Profile, SegmentProfile, Timing
 from moka.models.program_model import ProgramModel
-from moka.models.shapes import Shape
+from moka.models.shapes import Shape, declared_shape
 from moka.models.values import random_inputs
 from moka.planning.plan import Plan
 

@@ -31,6 +31,12 @@ def _line(operation: Operation | None) -> tuple[Argument, float, float] | None:
     return None if slope is None or shift is None else (x, slope, shift)
 
 
+def _lines(operation: Operation, inner: str) -> tuple[tuple[float, float], tuple[Argument, float, float]] | None:
+    """Slope and shift of an operation, and x, slope and shift of the one of type ``inner`` that it takes."""
+    outer, before = _line(operation), _line(made_by(operation.inputs["x"][0], inner))
+    return None if outer is None or before is None else (outer[1:], before)
+
+
 def joined_lines(operation: Operation, uses: Uses) -> Replacements:
     """A line of a line is a line; one that changes nothing goes."""
     outer, type = _line(operation), _float_type(operation)
@@ -112,21 +118,19 @@ def _clip(operation: Operation, type: TensorType, x: Argument, low: float, high:
 
 
 def hard_sigmoid_of_line(operation: Operation, uses: Uses) -> Replacements:
-    outer, type = _line(operation), _float_type(operation)
-    inner = _line(made_by(operation.inputs["x"][0], "linear_activation"))
-    if outer is None or inner is None or type is None:
+    lines, type = _lines(operation, "linear_activation"), _float_type(operation)
+    if lines is None or type is None:
         return None
-    (_, slope, shift), (source, a, b) = outer, inner
+    (slope, shift), (source, a, b) = lines
     return [new("sigmoid_hard", operation, type, x=source, alpha=slope * a, beta=slope * b + shift)]
 
 
 def line_of_hard_sigmoid(operation: Operation, uses: Uses) -> Replacements:
     """c * min(max(a * x + b, 0), 1) + d is a clip of x where the two lines cancel out."""
-    outer, type = _line(operation), _float_type(operation)
-    inner = _line(made_by(operation.inputs["x"][0], "sigmoid_hard"))
-    if outer is None or inner is None or type is None:
+    lines, type = _lines(operation, "sigmoid_hard"), _float_type(operation)
+    if lines is None or type is None:
         return None
-    (_, slope, shift), (source, a, b) = outer, inner
+    (slope, shift), (source, a, b) = lines
     if slope <= 0 or abs(slope * a - 1) > 1e-6 or abs(slope * b + shift) > 1e-6 * slope:
         return None
     return _clip(operation, type, source, shift, slope + shift)

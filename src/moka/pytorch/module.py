@@ -17,8 +17,9 @@ from moka.ir.program import Function
 from moka.ir.types import TensorType
 from moka.models.features import Feature
 from moka.models.model import Model, load
-from moka.models.network_model import NetworkModel, declared_shape
+from moka.models.network_model import NetworkModel
 from moka.models.program_model import ProgramModel
+from moka.models.shapes import declared_shape
 from moka.pytorch.graph import ANCHOR, Forward, write_forward
 
 __all__ = ["CoreMLModule", "to_module"]

@@ -13,30 +13,10 @@ from sklearn.datasets import load_sample_image  # type: ignore[import-untyped]
 
 import moka
 from moka.models.images import ImageFeature
+from tests.corpus import NETWORKS
 from tests.importers.neural_network import pytorch_networks as built
 from tests.importers.neural_network.networks import Array
 from tests.importers.neural_network.pytorch_networks import Weights
-
-NETWORKS = [
-    "models/Digits.mlmodel",
-    "models/TinyDrawingEmbedding.mlmodel",
-    "models/dentastix_224x224_35_small_1558378313.mlmodel",
-    "models/hair_segmentation_mobilenet_256x256_5_1568564884.mlmodel",
-    "models/horses_on_seashore_512x512_a025_stable_flexible.mlmodel",
-    "models/human_pose_mobilenet_353x257_5_8_large_1569859486.mlmodel",
-    "models/identity.mlmodel",
-    "models/people_segmentation_mobilenet_256x256_75_1568565137.mlmodel",
-    "models/pose_mobilenet_260x200_5_8_large_1567123257.mlmodel",
-    "models/rigid_style_model.mlmodel",
-    "models/short.mlpackage",
-    "pairs/find-four/FindFour.mlmodel",
-    "pairs/image-quality/ImageQualityCP20.mlmodel",
-    "pairs/mnist-classifier/MNISTClassifier.mlmodel",
-    "pairs/ssd-ocr/SSDOcr.mlmodel",
-    "pairs/waifu2x-anime-noise1/anime_noise1_model.mlmodel",
-    "pairs/waifu2x-photo-noise0/photo_noise0_model.mlmodel",
-    "pairs/waifu2x-up-anime/up_anime_scale2x_model.mlmodel",
-]
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import torch
 from onnx import helper
 
 from moka.engines.base import Segment
+from moka.engines.conversion import convert
 from moka.engines.onnx.graph import Array, Packed, Target, Unlowerable, onnx_dtype
 from moka.engines.onnx.lower import Lowered, Port, lower, reasons, taken
 from moka.engines.onnx.requests import Request
@@ -25,9 +26,6 @@ from moka.ir.program import Operation, Value
 from moka.ir.types import TensorType
 
 __all__ = ["OpenVinoEngine", "OpenVinoExecutable", "device_kinds"]
-
-_PIECE = 1 << 14
-"""Elements that PyTorch converts on one thread."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,6 @@ def _network(lowered: Lowered, widened: bool) -> Any:
     Those that nested graphs use are in the message: it takes others for values that change from step to step. With ``widened``
     fp16 ones are made float32 here: OpenVINO 2026.4 does the same on CPUs, where nothing computes in fp16, in three times the time.
     """
-    import openvino
 
     model = onnx.ModelProto()
     model.CopyFrom(lowered.model)
@@ -178,7 +175,7 @@ def _network(lowered: Lowered, widened: bool) -> Any:
     model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in inside.items())
     for name, array in shared.items():
         model.graph.input.append(helper.make_tensor_value_info(name, onnx_dtype(array.dtype), array.shape))
-    network = openvino.convert_model(model) if not hasattr(_core(), "read_model") else _core().read_model(model.SerializeToString())
+    network = _core().read_model(model.SerializeToString())
     parameters = {parameter.get_friendly_name(): parameter for parameter in network.get_parameters()}
     for name, array in shared.items():
         constant = _constant(array)
@@ -214,17 +211,12 @@ def _nested(node: onnx.NodeProto) -> list[onnx.GraphProto]:
 
 
 def _wide(array: Array | Packed) -> Array | Packed:
-    """The array in float32 if it is fp16: by PyTorch, whose memory the system gives faster than the huge pages that NumPy asks for.
-
-    In pieces that PyTorch leaves to one thread: waiting for others costs more where they have no core.
-    """
+    """The array in float32 if it is fp16, in memory of PyTorch's: the system gives it faster than the huge pages that NumPy asks for."""
     if isinstance(array, Packed) or array.dtype != np.float16:
         return array
-    narrow = torch.from_numpy(array if array.flags.writeable else array.copy()).reshape(-1)
-    wide = torch.empty_like(narrow, dtype=torch.float32)
-    for given, result in zip(torch.split(narrow, _PIECE), torch.split(wide, _PIECE), strict=True):
-        result.copy_(given)
-    return wide.numpy().reshape(array.shape)
+    wide = torch.empty(array.shape, dtype=torch.float32).numpy()
+    convert(np.ascontiguousarray(array), wide)
+    return wide
 
 
 def _constant(array: Array | Packed) -> Any:

@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from moka.engines.onnx.results import Buffer, ResultMemory, narrow
+from moka.engines.conversion import convert
+from moka.engines.onnx.results import Buffer, ResultMemory
 from moka.errors import ExecutionError
 
 __all__ = ["Request"]
@@ -169,5 +170,5 @@ class _Narrowed(_Large):
     def give(self) -> Array:
         assert self._written is not None
         buffer = self._narrow.take()
-        narrow(self._written.array, buffer.array)
+        convert(self._written.array, buffer.array)
         return buffer.give()

@@ -9,26 +9,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Buffer", "ResultMemory", "narrow"]
+__all__ = ["Buffer", "ResultMemory"]
 
 _KEPT = 4
 """Buffers kept for one output; where callers hold more results than that, the older ones are theirs alone."""
-
-
-_AT_ONCE = 1 << 15
-"""Elements up to which PyTorch works on one thread."""
-
-
-def narrow(wide: np.ndarray[Any, Any], into: np.ndarray[Any, Any]) -> None:
-    """Rounds float32 to float16 as NumPy does, several times as fast. Both arrays are in C order.
-
-    In pieces, so that PyTorch wakes no second thread: it would have to wait for a core that an engine's own threads still hold.
-    """
-    import torch
-
-    given, taken = torch.from_numpy(wide).view(-1), torch.from_numpy(into).view(-1)
-    for source, target in zip(torch.split(given, _AT_ONCE), torch.split(taken, _AT_ONCE), strict=True):
-        target.copy_(source)
 
 
 class Buffer:
