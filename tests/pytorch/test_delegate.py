@@ -26,6 +26,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "composed by Moka": (lambda x: torch.trunc(3 * x) + torch.fmod(x, 0.75) + torch.prod(x, 1, True) + torch.hypot(x, x), (X,)),
     "truth values": (lambda x: ((x > 0) | (x < -1), (x > 0) ^ (x > 1)), (X,)),
     "several results": (lambda x: (*torch.topk(x, 2), *x.split(3, dim=1)), (X,)),
+    "in another order": (lambda x, y, z: tuple(reversed(torch.topk(z - x, 2))), (X, X + 1, X * X)),
     "not contiguous": (lambda x: x.relu() + 1, (X.t(),)),
 }
 
@@ -37,6 +38,23 @@ def test_everything_becomes_one_model(name: str) -> None:
     assert_same(module(*args), function(*args))
     assert module.report().share_of_nodes == 1
     assert module.report().partitions == 1
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        torch.complex(X, -X).conj().imag,
+        X.clone().requires_grad_(),
+        torch.nn.Parameter(X.clone()).t().contiguous().t(),
+        X.flip(0)[::2].expand(2, 2, 6)[0],
+    ],
+    ids=["negated when it is read", "requires gradients", "made of a parameter", "with steps"],
+)
+def test_tensors_of_any_memory(x: torch.Tensor) -> None:
+    function = CASES["several outputs"][0]
+    module = delegate(exported(function, torch.zeros(x.shape)), DelegateConfig(whole_graph=True))
+    with torch.no_grad():
+        assert_same(module(x), function(x))
 
 
 def test_an_operator_in_the_middle_makes_three_parts() -> None:

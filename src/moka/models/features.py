@@ -66,6 +66,11 @@ class MultiArrayFeature:
             return "[" + ", ".join(range_text(bounds) for bounds in self.ranges) + "]"
         return _shape_text(self.shape) if self.shape else "any shape"
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether one shape alone is allowed."""
+        return bool(self.shape) and not self.shapes and not self.ranges
+
     def accepts(self, shape: tuple[int, ...]) -> bool:
         if self.shapes:
             return shape in self.shapes

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
+from torch.fx import GraphModule
 
 from moka.errors import InputError
 from moka.pytorch.building import build
 from moka.pytorch.calling import Calling
 from moka.pytorch.config import DelegateConfig
-from moka.pytorch.program import Program
+from moka.pytorch.program import Program, outputs_of
 from moka.pytorch.report import DelegationReport
 from moka.pytorch.segments import Segment
 
@@ -41,6 +43,20 @@ def delegate(exported_program: ExportedProgram, config: DelegateConfig | None = 
     calling = Calling.of(exported)
     built = build(program, config, _examples(exported, program, calling))
     return DelegatedModule(program, calling, config, built.report)
+
+
+def _only_segment(module: GraphModule) -> Callable[..., Sequence[Any]] | None:
+    """The segment that is all that a graph does: it takes what the graph takes, and gives what the graph gives, in the same order."""
+    segments = [part for part in module.children() if isinstance(part, Segment)]
+    if len(segments) != 1:
+        return None
+    *nodes, _ = module.graph.nodes
+    outputs = nodes[-len(segments[0].ports.outputs) :]
+    taken = [node for node in nodes if node.op == "placeholder"]
+    picked = [(operator.getitem, index) for index in range(len(outputs))]
+    calls = [list(node.args) for node in nodes if node.op == "call_module"]
+    whole = calls == [taken] and len(nodes) == len(taken) + 1 + len(outputs) and outputs_of(module.graph) == outputs
+    return segments[0].forward if whole and picked == [(node.target, *node.args[1:]) for node in outputs] else None
 
 
 def _examples(exported: ExportedProgram, program: Program, calling: Calling) -> dict[str, Any] | None:
@@ -85,6 +101,7 @@ class DelegatedModule(torch.nn.Module):
                 module.graph.erase_node(node)
         module.recompile()
         self._takes_inputs_only = self._values == list(range(len(inputs)))
+        self._run = _only_segment(module) or module.forward
         self._writes = any(kind is not OutputKind.USER_OUTPUT for kind, _ in self.results)
         self._write_states()
         self.register_state_dict_pre_hook(lambda *_: self.read_states())  # type: ignore[no-untyped-call]
@@ -94,7 +111,7 @@ class DelegatedModule(torch.nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         flat = self.calling.flatten(args, kwargs)
         values = flat if self._takes_inputs_only else [flat[item] if isinstance(item, int) else getattr(*item) for item in self._values]
-        outputs = self.graph_module.forward(*values)  # nothing in it requires gradients
+        outputs = self._run(*values)  # nothing in it requires gradients
         return self.calling.unflatten(self._written(outputs, flat) if self._writes else outputs)
 
     @property
