@@ -345,7 +345,7 @@ def lowered_strictly(small: torch.nn.Module, folder: Path) -> Path:
     from executorch.exir import to_edge_transform_and_lower
 
     kind = CoreMLBackend.MODEL_TYPE.COMPILED_MODEL
-    specs = CoreMLBackend.generate_compile_specs(model_type=kind, minimum_deployment_target=ct.target.iOS17)
+    specs = CoreMLBackend.generate_compile_specs(model_type=kind, minimum_deployment_target=ct.target.iOS26)
     exported = torch.export.export(small, (torch.zeros(2, 3),))
     made = to_edge_transform_and_lower(exported, partitioner=[CoreMLPartitioner(compile_specs=specs)]).to_executorch()
     path = folder / "strict.pte"
