@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -111,15 +113,102 @@ def test_truncated_archives_are_refused(archive: Path, tmp_path: Path) -> None:
         moka.pytorch.load(tmp_path / "missing.moka")
 
 
-def test_a_changed_byte_is_noticed(archive: Path, tmp_path: Path) -> None:
+def flipped(archive: Path, target: Path, member: str) -> Path:
+    """A copy of an archive with one bit of a member changed: in its middle, which in weights is data."""
     with zipfile.ZipFile(archive) as source:
-        info = next(item for item in source.infolist() if item.filename.endswith("weight.bin"))
-        start = info.header_offset + 30 + len(info.filename.encode())
+        content = source.read(member)
     data = bytearray(archive.read_bytes())
-    data[start + info.file_size // 2] ^= 1
-    (tmp_path / "flipped.moka").write_bytes(data)
+    data[data.index(content) + len(content) // 2] ^= 1
+    target.write_bytes(data)
+    return target
+
+
+def members(archive: Path, *, weights: bool) -> list[str]:
+    with zipfile.ZipFile(archive) as source:
+        return [name for name in source.namelist() if ("/weights/" in name) is weights]
+
+
+def test_a_changed_byte_is_noticed(archive: Path, tmp_path: Path) -> None:
+    names = members(archive, weights=False)
+    assert {"metadata.json", "program.pt2", "report.json", "segments/segment_0/ports.json"} < set(names)
+    for name in names:
+        with pytest.raises(moka.FormatError, match=r"damaged.*copy or save it again"):
+            moka.pytorch.load(flipped(archive, tmp_path / "flipped.moka", name))
+
+
+def test_changed_weights_are_noticed_when_they_are_verified_or_unpacked(archive: Path, tmp_path: Path) -> None:
+    names = members(archive, weights=True)
+    assert names
+    moka.pytorch.load(archive, verify=True)
+    for name in names:
+        path = flipped(archive, tmp_path / "flipped.moka", name)
+        with pytest.raises(moka.FormatError, match=f"damaged.*checksum of {re.escape(name)} is another.*copy or save it again"):
+            moka.pytorch.load(path, verify=True)
+        module = moka.pytorch.load(path)
+        with pytest.raises(moka.FormatError, match=f"checksum of {re.escape(name)} is another"):
+            moka.pytorch.save(module, tmp_path / "again.moka")
+    assert not (tmp_path / "again.moka").exists()
+
+
+def test_weights_are_used_where_they_lie(archive: Path, tmp_path: Path) -> None:
+    names = members(archive, weights=True)
+    module = moka.pytorch.load(archive, engine="torch")
+    found = {}
+    for segment in module.segments.values():
+        assert segment.model.path.is_dir()
+        assert not list(segment.model.path.rglob("weights/*"))
+        found |= {str(section): section for section in segment.model.sections.values()}
+    assert sorted(found) == [f"{archive}: {name}" for name in sorted(names)]
+    assert all(section.offset % 64 == 0 for section in found.values())
+    with zipfile.ZipFile(archive) as source:
+        for name, segment in module.segments.items():
+            place = f"segments/{name}/{segment.model.path.name}"
+            files = {f"{place}/{file.relative_to(segment.package()).as_posix()}": file for file in segment.package().rglob("weights/*")}
+            assert {name: file.read_bytes() for name, file in files.items()} == {
+                name: source.read(name) for name in names if name.startswith(place)
+            }
+
+
+def test_a_model_whose_weights_lie_in_an_archive_is_loaded_again(archive: Path) -> None:
+    module = moka.pytorch.load(archive, engine="torch")
+    model = next(iter(module.segments.values())).model
+    assert model.profile(runs=1, warmup=1).reload is not None
+    assert not list(model.path.rglob("weights/*"))
+
+
+def test_archives_may_be_replaced_while_they_are_loaded(archive: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    original, x, path = Middle().eval(), torch.rand(2, 3, 8, 8), tmp_path / "middle.moka"
+    shutil.copyfile(archive, path)
+    module = moka.pytorch.load(path)
+    moka.pytorch.save(module, path)
+    path.unlink()
+    assert_same(module(x), original(x))
+    moka.pytorch.save(module, path, compiled=True)
+    assert_same(moka.pytorch.load(path)(x), original(x))
+
+
+def test_archives_whose_weights_lie_anywhere_are_loaded(archive: Path, tmp_path: Path) -> None:
+    """As other writers of zip files leave them, and as those before this layout was aligned."""
+    plain = changed(archive, tmp_path / "plain.moka", lambda name, data: data)
+    with zipfile.ZipFile(plain) as source:
+        infos = [info for info in source.infolist() if "/weights/" in info.filename]
+    assert any((info.header_offset + 30 + len(info.filename)) % 64 for info in infos)
+    torch.manual_seed(0)
+    original, x = Middle().eval(), torch.rand(2, 3, 8, 8)
+    assert_same(moka.pytorch.load(plain)(x), original(x))
     with pytest.raises(moka.FormatError, match="damaged"):
-        moka.pytorch.load(tmp_path / "flipped.moka")
+        moka.pytorch.load(flipped(plain, tmp_path / "flipped.moka", infos[0].filename))
+
+
+def test_weights_that_are_not_where_they_should_be_are_refused(archive: Path, tmp_path: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    with zipfile.ZipFile(archive) as source:
+        start = next(info for info in source.infolist() if "/weights/" in info.filename).header_offset
+    data[start + 28 : start + 30] = b"\xff\xff"  # the length of what is between the name and the data
+    (tmp_path / "moved.moka").write_bytes(data)
+    with pytest.raises(moka.FormatError, match=r"damaged.*copy or save it again"):
+        moka.pytorch.load(tmp_path / "moved.moka")
 
 
 def metadata(**values: Any) -> Callable[[str, bytes], bytes]:

@@ -1,18 +1,40 @@
-"""Reading whole files within limits, and writing files and folders so that nothing half-written stays."""
+"""Reading whole files within limits, parts of files, and writing files and folders so that nothing half-written stays."""
 
 from __future__ import annotations
 
+import mmap
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from moka.errors import FormatError
 
-__all__ = ["read_bytes", "regular_file_size", "replacing_file", "replacing_folder"]
+__all__ = ["FileSection", "read_bytes", "regular_file_size", "replacing_file", "replacing_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileSection:
+    """A part of a mapped file that is read as a file of its own, such as a member of an archive.
+
+    Attributes:
+        name: for messages: the file, and what the part is called in it.
+        content: the map of the whole file, private and copy-on-write.
+        offset: where the part starts.
+        size: its number of bytes, all of which are there.
+    """
+
+    name: str
+    content: mmap.mmap
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def regular_file_size(path: Path) -> int:

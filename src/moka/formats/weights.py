@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from moka.errors import FormatError, InputError
 from moka.formats.dtypes import BY_BLOB, DType
-from moka.formats.files import regular_file_size, replacing_file
+from moka.formats.files import FileSection, regular_file_size, replacing_file
 from moka.formats.packing import Array, as_bytes, pack, packed_size, unpack
 
 __all__ = ["BlobRecord", "WeightFile", "WeightWriter", "append_blob", "element_count", "pack", "start_file", "unpack"]
@@ -72,20 +72,21 @@ class WeightFile:
     """A weight file, mapped into memory: arrays are views of the map, and the system reads a page when it is touched.
 
     The map is private and copy-on-write: arrays are writable, as PyTorch wants them, but nothing reaches the file.
-    It lives as long as the last array that refers to it.
+    It lives as long as the last array that refers to it. A section of a file that is mapped already is one, too.
 
     Raises:
         FormatError: missing, not a regular file, shorter than a header, another version, or more blobs than fit.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self.size = regular_file_size(self.path)
+    def __init__(self, path: str | os.PathLike[str] | FileSection) -> None:
+        given = path if isinstance(path, FileSection) else Path(path)
+        self.path = str(given)
+        self.size = regular_file_size(given) if isinstance(given, Path) else given.size
         if self.size < _ALIGNMENT:
             raise FormatError(f"{self.path}: header", f"the file has {self.size} bytes, a header has {_ALIGNMENT}")
-        self._map = _map(self.path, self.size)
-        self._bytes = np.frombuffer(self._map, np.uint8)
-        self.count, version = _HEADER.unpack_from(self._map)
+        section = _mapped(given, self.size) if isinstance(given, Path) else given
+        self._bytes = np.frombuffer(section.content, np.uint8, section.size, section.offset)
+        self.count, version = _HEADER.unpack_from(self._bytes.data)
         if version != _VERSION:
             raise FormatError(f"{self.path}: header: version", f"found {version}, expected {_VERSION}")
         if self.count > self.size // _ALIGNMENT - 1:
@@ -98,7 +99,7 @@ class WeightFile:
             raise FormatError(f"{where}: offset", f"expected a multiple of {_ALIGNMENT} after the header")
         if offset + _ALIGNMENT > self.size:
             raise FormatError(f"{where}: offset", f"the record would end past the file's {self.size} bytes")
-        sentinel, number, size, start, padding = _RECORD.unpack_from(self._map, offset)
+        sentinel, number, size, start, padding = _RECORD.unpack_from(self._bytes.data, offset)
         if sentinel != _SENTINEL:
             raise FormatError(f"{where}: sentinel", f"found {sentinel:#010x}, expected {_SENTINEL:#010x}: no blob here")
         if number not in BY_BLOB:
@@ -149,13 +150,14 @@ class WeightFile:
         return self._bytes[record.offset : record.end]
 
     def __repr__(self) -> str:
-        return f"WeightFile({str(self.path)!r}: {self.count} blobs, {self.size} bytes)"
+        return f"WeightFile({self.path!r}: {self.count} blobs, {self.size} bytes)"
 
 
-def _map(path: Path, size: int) -> mmap.mmap:
+def _mapped(path: Path, size: int) -> FileSection:
+    """A whole file as a section."""
     try:
         with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+            return FileSection(str(path), mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY), 0, size)
     except (OSError, ValueError) as error:
         raise FormatError(path, f"can't be mapped into memory: {error}") from error
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 
 from moka.errors import InputError, UnsupportedError
-from moka.formats.source import ModelSource, open_source
+from moka.formats.source import ModelSource, Sections, open_source
 from moka.models.configuration import ComputeUnits, Configuration, EngineName, Numerics
 from moka.models.description import FunctionDescription, ModelDescription
 from moka.models.features import Array, Feature, MultiArrayFeature, StateFeature
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from moka.models.update import EpochMetrics, UpdateResult
     from moka.planning.plan import Plan
 
-__all__ = ["ComputeUnits", "Model", "ModelState", "load"]
+__all__ = ["ComputeUnits", "Model", "ModelState", "load", "load_configured"]
 
 Data: TypeAlias = Mapping[str, Any]
 
@@ -67,9 +67,13 @@ def load(
         from moka.models.plans import load_plan
 
         plan = load_plan(plan)
-    configuration = Configuration(units, function, numerics, engine, threads, allow_low_precision, plan)
+    return load_configured(path, Configuration(units, function, numerics, engine, threads, allow_low_precision, plan))
+
+
+def load_configured(path: str | os.PathLike[str], configuration: Configuration, sections: Sections | None = None) -> Model:
+    """Loads a model, some of whose weight files may be parts of another file; errors are those of `load`."""
     start = time.perf_counter()
-    source = open_source(path)
+    source = open_source(path, sections)
     model: Model = model_class(source, configuration.engine)(source, configuration)
     model.load_seconds = time.perf_counter() - start
     return model
@@ -115,12 +119,14 @@ class Model(ABC):
         function: the function that `predict` runs.
         configuration: how it is to run.
         load_seconds: how long `load` took to load it; None for models within others.
+        sections: its weight files that are not at ``path`` but parts of another file.
     """
 
     load_seconds: float | None = None
 
     def __init__(self, source: ModelSource, configuration: Configuration) -> None:
         self.path: Path = source.path
+        self.sections = source.sections
         self.kind: str = source.specification.WhichOneof("Type")
         self.specification_version: int = source.specification.specificationVersion
         self.description = ModelDescription.parse(source.specification.description)

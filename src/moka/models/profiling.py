@@ -18,7 +18,7 @@ from moka.models.features import MultiArrayFeature
 from moka.models.linked import LinkedModel
 from moka.models.machine import machine_name
 from moka.models.memory import peak_memory, resident_memory
-from moka.models.model import Model, load
+from moka.models.model import Model, load, load_configured
 from moka.models.network_model import NetworkModel
 from moka.models.pipeline import PipelineModel
 from moka.models.planned import planned
@@ -78,9 +78,8 @@ def _data(model: Model, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reload(model: Model) -> float | None:
     """Seconds of loading the model's file once more; None if it is not there any more."""
-    settings = {item.name: getattr(model.configuration, item.name) for item in dataclasses.fields(model.configuration)}
     with suppress(MokaError, OSError):
-        return load(model.path, **settings).load_seconds
+        return load_configured(model.path, model.configuration, model.sections).load_seconds
     return None
 
 

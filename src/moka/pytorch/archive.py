@@ -6,25 +6,24 @@ NAME.moka                        a zip file, nothing in it compressed
   report.json                    which node went where, and why
   segments/segment_0/            a Core ML model, ``model.mlpackage`` or ``model.mlmodelc``, and what it takes and gives, ``ports.json``
 
-Nothing is unpickled, and no text becomes code: ``program.pt2`` is read only if it holds plain tensors, formulas of sizes, and calls of
-registered operators.
+The models' weights are used where they lie in the archive; all else is unpacked into a temporary folder, its checksums compared. Nothing is
+unpickled, and no text becomes code: ``program.pt2`` is read only if it holds plain tensors, formulas of sizes, and calls of registered
+operators.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import shutil
 import struct
 import tempfile
 import weakref
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ import moka
 from moka.errors import FormatError, InputError
 from moka.formats.files import replacing_file
 from moka.formats.mlpackage import relative_path_problem
+from moka.formats.stored import StoredZip, store
 from moka.pytorch.calling import Calling
 from moka.pytorch.config import DelegateConfig
 from moka.pytorch.delegated import DelegatedModule
@@ -51,8 +51,8 @@ _REPORT = "report.json"
 _SEGMENTS = "segments"
 _LARGEST = 2**26
 _OPTIONS = ("compute_units", "precision", "engine", "threads")
-_HEADER, _LENGTHS = 30, 26
-"""Bytes before a member's name, and before the lengths of its name and of what follows that."""
+_WEIGHTS = "weights"
+"""The folder in a model whose files are used where they lie."""
 
 
 def save(module: DelegatedModule, path: str | os.PathLike[str], *, compiled: bool = False) -> None:
@@ -75,16 +75,19 @@ def save(module: DelegatedModule, path: str | os.PathLike[str], *, compiled: boo
         files = {file.relative_to(root).as_posix(): file for file in sorted(root.rglob("*")) if file.is_file()}
         with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
             for name, file in files.items():
-                archive.write(file, name)
+                store(archive, name, file)
             about = _metadata(module, archive) | {"folders": _empty_folders(root)}
             archive.writestr(_METADATA, json.dumps(about, indent=1))
 
 
-def load(path: str | os.PathLike[str], **options: Any) -> DelegatedModule:
+def load(path: str | os.PathLike[str], *, verify: bool = False, **options: Any) -> DelegatedModule:
     """Loads what `save` wrote; the Python code of the original model is not needed.
+
+    Weights are mapped where they lie in the file, and read when they are used: the file may be replaced meanwhile, but not written into.
 
     Args:
         path: the file.
+        verify: whether the checksums of weights are compared, too, for which all of them are read; those of other files always are.
         options: ``compute_units``, ``engine`` or ``threads``, where this machine is to use others than those saved.
 
     Raises:
@@ -92,16 +95,17 @@ def load(path: str | os.PathLike[str], **options: Any) -> DelegatedModule:
     """
     folder = Path(tempfile.mkdtemp(prefix="moka_"))
     try:
-        metadata = _unpack(Path(path), folder)
-        module = _loaded(folder, metadata, options, Path(path))
+        unpacked = _Unpacked(Path(path), folder, verify)
+        module = _loaded(unpacked, options)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    weakref.finalize(module, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(unpacked, shutil.rmtree, folder, ignore_errors=True)  # the segments hold it
     return module
 
 
-def _loaded(folder: Path, metadata: Mapping[str, Any], options: Mapping[str, Any], path: Path) -> DelegatedModule:
+def _loaded(unpacked: _Unpacked, options: Mapping[str, Any]) -> DelegatedModule:
+    folder, path, metadata = unpacked.folder, unpacked.path, unpacked.metadata
     if unknown := set(options) - set(_OPTIONS) | {"precision"} & set(options):
         raise InputError(f"option {min(unknown)!r} of load: expected compute_units, engine or threads")
     stated = metadata["config"]
@@ -109,7 +113,7 @@ def _loaded(folder: Path, metadata: Mapping[str, Any], options: Mapping[str, Any
         raise FormatError(f"{path}: {_METADATA}: config", f"expected {', '.join(_OPTIONS)}")
     config = DelegateConfig(**{**stated, **options})
     with ThreadPoolExecutor(1) as pool:  # the engines' compilers need no interpreter
-        loading = [(name, pool.submit(_segment, folder / _SEGMENTS / name, config, path)) for name in metadata["segments"]]
+        loading = [(name, pool.submit(_segment, unpacked, name, config)) for name in metadata["segments"]]
         exported = read_remainder(folder / _PROGRAM, f"{path}: {_PROGRAM}")
         program = Program.of(exported)
         for name, segment in loading:
@@ -119,11 +123,12 @@ def _loaded(folder: Path, metadata: Mapping[str, Any], options: Mapping[str, Any
     return DelegatedModule(program, Calling.of(exported), config, report)
 
 
-def _segment(place: Path, config: DelegateConfig, path: Path) -> Segment:
+def _segment(unpacked: _Unpacked, name: str, config: DelegateConfig) -> Segment:
+    place = unpacked.folder / _SEGMENTS / name
     package = next((place / kind for kind in (PACKAGE, COMPILED) if (place / kind).exists()), None)
     if package is None:
-        raise FormatError(f"{path}: {_SEGMENTS}/{place.name}", f"expected {PACKAGE} or {COMPILED}")
-    return load_segment(package, config, torch.device("cpu"), package=partial(Path, package))
+        raise FormatError(f"{unpacked.path}: {_SEGMENTS}/{name}", f"expected {PACKAGE} or {COMPILED}")
+    return load_segment(package, config, torch.device("cpu"), sections=unpacked.sections, package=lambda: unpacked.completed(package))
 
 
 def _metadata(module: DelegatedModule, archive: zipfile.ZipFile) -> dict[str, Any]:
@@ -145,32 +150,69 @@ def _empty_folders(root: Path) -> list[str]:
     return [folder.relative_to(root).as_posix() for folder in sorted(root.rglob("*")) if folder.is_dir() and not any(folder.iterdir())]
 
 
-def _unpack(path: Path, folder: Path) -> dict[str, Any]:
-    """Writes an archive's files into a folder, each checked against the metadata, which it returns."""
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            metadata = _read_metadata(archive, path)
-            _check_members(archive, metadata["files"], path)
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as content:
-                for name in metadata["files"]:
-                    _extract(content, archive.getinfo(name), folder / name)
-            for name in metadata["folders"]:
+class _Unpacked:
+    """An archive's files in a folder, each checked against the metadata; weights come there only when somebody needs them as files.
+
+    Attributes:
+        metadata: what the archive says about itself.
+        sections: the weights that are not in the folder, by the paths that they would have.
+
+    Raises:
+        FormatError: no archive, a damaged one, or one of a newer version.
+    """
+
+    def __init__(self, path: Path, folder: Path, verify: bool) -> None:
+        self.path = path
+        self.folder = folder
+        with _damage(path):
+            self._archive = archive = StoredZip(path)
+            self.metadata = _read_metadata(archive, path)
+            _check_members(archive, self.metadata["files"], path)
+            self._mapped = {folder / name: name for name in self.metadata["files"] if _is_weights(name) and archive.is_aligned(name)}
+            self.sections = {target: archive.section(name) for target, name in self._mapped.items()}
+            for name in self.metadata["files"]:
+                if folder / name not in self._mapped:
+                    archive.extract(name, folder / name)
+                elif verify:
+                    archive.verify(name)
+            for name in (*self.metadata["folders"], *(target.parent for target in self._mapped)):
                 (folder / name).mkdir(parents=True, exist_ok=True)
+
+    def completed(self, package: Path) -> Path:
+        """A model's folder with its weights in it."""
+        with _damage(self.path):
+            for target, name in self._mapped.items():
+                if target.is_relative_to(package) and not target.is_file():
+                    self._archive.extract(name, target)
+        return package
+
+
+def _is_weights(name: str) -> bool:
+    """Whether a member is a file of weights inside a Core ML model."""
+    return name.startswith(f"{_SEGMENTS}/") and _WEIGHTS in PurePosixPath(name).parts[3:-1]
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Makes errors of reading an archive those that say what to do."""
+    try:
+        yield
+    except FormatError:
+        raise
     except FileNotFoundError as error:
         raise FormatError(path, "no such file") from error
-    except (zipfile.BadZipFile, struct.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
         raise FormatError(path, f"is truncated, damaged, or no archive of moka.pytorch.save ({error}); copy or save it again") from error
-    return metadata
 
 
-def _read_metadata(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+def _read_metadata(archive: StoredZip, path: Path) -> dict[str, Any]:
     where = f"{path}: {_METADATA}"
-    if _METADATA not in archive.namelist():
+    if _METADATA not in archive.members:
         raise FormatError(path, f"has no {_METADATA}: it is truncated, or no archive of moka.pytorch.save; copy or save it again")
-    if archive.getinfo(_METADATA).file_size > _LARGEST:
+    if archive.members[_METADATA].file_size > _LARGEST:
         raise FormatError(where, f"has more than {_LARGEST} bytes")
     try:
-        metadata = json.loads(archive.read(_METADATA))
+        metadata = json.loads(bytes(archive.read(_METADATA)))
         if metadata["format"] != _FORMAT:
             raise FormatError(where, f"format is {metadata['format']!r}; expected {_FORMAT!r}")
         version = int(metadata["version"])
@@ -187,12 +229,12 @@ def _read_metadata(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     return dict(metadata)
 
 
-def _check_members(archive: zipfile.ZipFile, files: Mapping[str, Any], path: Path) -> None:
+def _check_members(archive: StoredZip, files: Mapping[str, Any], path: Path) -> None:
     """The members must be those that the metadata names, stored as they are, none twice and none outside the folder."""
-    members = [info for info in archive.infolist() if info.filename != _METADATA]
+    members = [info for info in archive.members.values() if info.filename != _METADATA]
     names = [info.filename for info in members]
     if sorted(names) != sorted(files):
-        difference = ", ".join(sorted(set(names) ^ set(files))[:3]) or "a name twice"
+        difference = ", ".join(sorted(set(names) ^ set(files))[:3])
         raise FormatError(path, f"its files are not those that {_METADATA} names ({difference}): it was changed; save it again")
     for info in members:
         if problem := relative_path_problem(info.filename):
@@ -200,14 +242,3 @@ def _check_members(archive: zipfile.ZipFile, files: Mapping[str, Any], path: Pat
         stated = files[info.filename]
         if info.compress_type != zipfile.ZIP_STORED or (info.file_size, info.CRC) != (stated["size"], stated["crc32"]):
             raise FormatError(f"{path}: {info.filename}", "is not what was saved, by size or checksum: it was changed; save it again")
-
-
-def _extract(content: memoryview, info: zipfile.ZipInfo, target: Path) -> None:
-    """Writes a member from where it lies in the file; BadZipFile if its checksum is another."""
-    names, extra = struct.unpack_from("<HH", content, info.header_offset + _LENGTHS)
-    start = info.header_offset + _HEADER + names + extra
-    with content[start : start + info.file_size] as data:
-        if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
-            raise zipfile.BadZipFile(f"the checksum of {info.filename} is another")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)

@@ -15,9 +15,9 @@ from torch.export import ExportedProgram
 
 from moka.errors import InputError, UnsupportedError
 from moka.ir.program import Function, Value
-from moka.models.configuration import EngineName
+from moka.models.configuration import Configuration, EngineName
 from moka.models.images import ImageFeature
-from moka.models.model import Model, load
+from moka.models.model import Model, load, load_configured
 from moka.models.network_model import NetworkModel
 from moka.models.program_model import ProgramModel
 from moka.models.values import random_inputs
@@ -149,7 +149,8 @@ def compare(
         layers = with_sources([judge(item, own, matches.get(own), bound) for item, own in zip(run.kept, plain.kept, strict=True)])
         found, how = run.outputs, f"in {numerics}"
     else:
-        found = load(subject.path, function=subject.configuration.function, engine=engine).predict(arrays)
+        configuration = Configuration(function=subject.configuration.function, engine=engine)
+        found = load_configured(subject.path, configuration, subject.sections).predict(arrays)
         layers, how = [], f"with {engine}"
     outputs = [judge_output(name, found[name], value, bound) for name, value in against.outputs.items() if name in found]
     matched = {id(item) for item in matches.values()}

@@ -15,6 +15,7 @@ import torch
 
 from moka.errors import FormatError, InputError
 from moka.formats.files import read_bytes
+from moka.formats.source import Sections
 from moka.pytorch.config import DelegateConfig
 
 __all__ = ["COMPILED", "PACKAGE", "PORTS", "Port", "Ports", "Segment", "load_segment"]
@@ -159,19 +160,29 @@ class Segment(torch.nn.Module):
         return f"{', '.join(port.feature for port in self.ports.inputs)} -> {', '.join(port.feature for port in self.ports.outputs)}"
 
 
-def load_segment(path: Path, config: DelegateConfig, device: torch.device, **options: Any) -> Segment:
-    """Loads a model, with its ports beside it, as a segment: with Moka, on macOS with Core ML itself."""
-    return Segment(_model(path, config), Ports.read(path.parent), device, **options)
+def load_segment(path: Path, config: DelegateConfig, device: torch.device, sections: Sections | None = None, **options: Any) -> Segment:
+    """Loads a model, with its ports beside it, as a segment: with Moka, on macOS with Core ML itself.
+
+    Weight files may be ``sections`` of another file; Core ML takes files only, so that ``package`` has to give them to it.
+    """
+    if sections and (config.engine == "coreml" or _is_core_ml(config)):
+        path, sections = options["package"](), None
+    return Segment(_model(path, config, sections), Ports.read(path.parent), device, **options)
 
 
-def _model(package: Path, config: DelegateConfig) -> Any:
-    if sys.platform == "darwin" and config.engine == "auto":
+def _is_core_ml(config: DelegateConfig) -> bool:
+    return sys.platform == "darwin" and config.engine == "auto"
+
+
+def _model(package: Path, config: DelegateConfig, sections: Sections | None) -> Any:
+    if _is_core_ml(config):
         import coremltools
 
         return coremltools.models.MLModel(str(package), compute_units=coremltools.ComputeUnit[config.compute_units])
-    from moka.models.model import load
+    from moka.models.configuration import Configuration
+    from moka.models.model import load_configured
 
-    return load(package, compute_units=config.compute_units, engine=config.engine, threads=config.threads)
+    return load_configured(package, Configuration(config.compute_units, engine=config.engine, threads=config.threads), sections)
 
 
 def _too_wide(values: Sequence[Any]) -> bool:
