@@ -22,6 +22,13 @@ def test_shows_where_what_runs(moka_command: Call, scaled: Path) -> None:
     assert "modelled" not in result.stdout
 
 
+def test_options_say_how_the_model_is_loaded(moka_command: Call, scaled: Path) -> None:
+    shown = moka_command("plan", scaled, "--threads", 1, "--compute-units", "cpu_only", "--engine", "torch", "--allow-low-precision").stdout
+    words = " ".join(shown.split())
+    for text in ("(1 thread, ", "compute units CPU_ONLY", "CPU · torch", "nothing is computed in bf16"):
+        assert text in words
+
+
 def test_shows_a_modelled_plan_with_rules_sources_and_changes(moka_command: Call, scaled: Path) -> None:
     lines = moka_command("plan", scaled, "--device", "iphone 15 pro", "--compute-units", "CPU_AND_NE").stdout
     words = " ".join(lines.split())

@@ -16,10 +16,11 @@ from rich.table import Table
 
 from moka.errors import MokaError
 
-__all__ = ["Verb", "as_json", "console", "engine_option", "model_argument", "print_json", "progress", "size_text", "table", "verb"]
+__all__ = ["Verb", "as_json", "console", "loading_options", "model_argument", "print_json", "progress", "size_text", "table", "verb"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 _ENGINES = ("auto", "torch", "onnxruntime", "openvino", "coreml")
 
 _WIDTH = 120
@@ -57,10 +58,29 @@ def model_argument(function: F) -> F:
     return click.argument("model", type=click.Path())(function)
 
 
-def engine_option(function: F) -> F:
-    """``--engine``: what runs the model."""
-    text = "What runs the operations that it can run; coreml, on macOS only, runs the whole model with Apple's own Core ML."
-    return click.option("--engine", type=click.Choice(_ENGINES), default="auto", help=text)(function)
+def loading_options(function: F) -> F:
+    """``--compute-units``, ``--engine``, ``--threads``, ``--allow-low-precision``, ``--function``: how `moka.load` is to load the model."""
+    options = (
+        click.option(
+            "--compute-units",
+            type=click.Choice(_COMPUTE_UNITS, case_sensitive=False),
+            default="ALL",
+            metavar="UNITS",
+            help=f"What the model may run on: {', '.join(_COMPUTE_UNITS)}.",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(_ENGINES),
+            default="auto",
+            help="What runs the operations that it can run; coreml, on macOS only, runs the whole model with Apple's own Core ML.",
+        ),
+        click.option("--threads", type=click.IntRange(min=0), default=0, metavar="N", help="Threads for one prediction; 0 for all cores."),
+        click.option("--allow-low-precision", is_flag=True, help="Compute in bf16 what the model declares fp16, where that is faster."),
+        click.option("--function", metavar="NAME", help="Which function, of a model with several."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def as_json(function: F) -> F:

@@ -9,25 +9,15 @@ from typing import Any
 import click
 
 import moka
-from moka.cli.common import as_json, console, engine_option, model_argument, print_json, progress, verb
+from moka.cli.common import as_json, console, loading_options, model_argument, print_json, progress, verb
 
 __all__ = ["command"]
-
-_COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 
 
 @verb()
 @model_argument
 @click.option("--device", metavar="NAME", help="Another device: a product or chip of Apple's (iPhone 15 Pro, M4), or a GPU (NVIDIA H100).")
-@click.option(
-    "--compute-units",
-    type=click.Choice(_COMPUTE_UNITS, case_sensitive=False),
-    default="ALL",
-    metavar="UNITS",
-    help=f"What the model may run on: {', '.join(_COMPUTE_UNITS)}.",
-)
-@engine_option
-@click.option("--function", metavar="NAME", help="The function to plan, of a model with several.")
+@loading_options
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=SIZES", help="The shape of a flexible input: x=1,3,512,512.")
 @click.option("--measure", is_flag=True, help="Time the alternatives on this machine; the times are kept in the cache.")
 @click.option("--pins", metavar="FILE", type=click.Path(), help="Follow the placements of a saved plan.")
@@ -38,9 +28,6 @@ _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 def command(
     model: str,
     device: str | None,
-    compute_units: str,
-    engine: Any,
-    function: str | None,
     shapes: Sequence[str],
     measure: bool,
     pins: str | None,
@@ -48,6 +35,7 @@ def command(
     layers: bool,
     save: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Say which operation runs where, why, and at what cost.
 
@@ -59,7 +47,7 @@ def command(
     sizes = dict(map(_shape, shapes))
     followed = None if pins is None else moka.load_plan(pins)
     with progress(f"loading {model}") as say:
-        loaded = moka.load(model, compute_units=compute_units, function=function, engine=engine)
+        loaded = moka.load(model, **options)
         say(f"measuring {model}" if measure else f"planning {model}")
         made = loaded.plan(device, measure=measure, shapes=sizes, pins=followed)
     if save is not None:

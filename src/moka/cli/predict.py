@@ -10,13 +10,11 @@ import click
 from rich.text import Text
 
 import moka
-from moka.cli.common import as_json, console, engine_option, model_argument, print_json, progress, table, verb
+from moka.cli.common import as_json, console, loading_options, model_argument, print_json, progress, table, verb
 from moka.cli.inputs import given_inputs, input_option, names
 from moka.cli.values import summary, summary_text
 
 __all__ = ["command"]
-
-_COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 
 
 @verb()
@@ -32,15 +30,7 @@ _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 )
 @click.option("--random", "seed", type=int, metavar="SEED", help="Make up the inputs that are not given, the same for the same seed.")
 @click.option("--resize", is_flag=True, help="Resize images to the size that the model takes.")
-@click.option("--function", metavar="NAME", help="The function to run, of a model with several.")
-@click.option(
-    "--compute-units",
-    type=click.Choice(_COMPUTE_UNITS, case_sensitive=False),
-    default="ALL",
-    metavar="UNITS",
-    help=f"What the model may run on: {', '.join(_COMPUTE_UNITS)}.",
-)
-@engine_option
+@loading_options
 @click.option(
     "--numerics",
     type=click.Choice(["fast", "device"]),
@@ -58,13 +48,11 @@ def command(
     outputs: Sequence[str],
     seed: int | None,
     resize: bool,
-    function: str | None,
-    compute_units: str,
-    engine: Any,
     numerics: Any,
     repeat: int,
     top: int,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Run a model on files, values or random inputs.
 
@@ -75,7 +63,7 @@ def command(
     """
     with progress(f"loading {model}") as say:
         start = time.perf_counter()
-        loaded = moka.load(model, compute_units=compute_units, function=function, numerics=numerics, engine=engine)
+        loaded = moka.load(model, numerics=numerics, **options)
         seconds = {"load": time.perf_counter() - start}
         files = _files(outputs, loaded)
         data = given_inputs(inputs, loaded, seed, resize)

@@ -9,12 +9,10 @@ from typing import Any
 import click
 
 import moka
-from moka.cli.common import as_json, console, engine_option, model_argument, print_json, progress, verb
+from moka.cli.common import as_json, console, loading_options, model_argument, print_json, progress, verb
 from moka.cli.inputs import given_inputs, input_option
 
 __all__ = ["command"]
-
-_COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 
 
 @verb()
@@ -24,16 +22,7 @@ _COMPUTE_UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
 @click.option("--resize", is_flag=True, help="Resize images to the size that the model takes.")
 @click.option("--runs", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Predictions that count.")
 @click.option("--warmup", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="Predictions before those.")
-@engine_option
-@click.option(
-    "--compute-units",
-    type=click.Choice(_COMPUTE_UNITS, case_sensitive=False),
-    default="ALL",
-    metavar="UNITS",
-    help=f"What the model may run on: {', '.join(_COMPUTE_UNITS)}.",
-)
-@click.option("--threads", type=click.IntRange(min=0), default=0, metavar="N", help="Threads for one prediction; 0 for all cores.")
-@click.option("--function", metavar="NAME", help="The function to run, of a model with several.")
+@loading_options
 @click.option("--operations", is_flag=True, help="Show every operation.")
 @click.option("--html", metavar="FILE", type=click.Path(), help="Write a page with the plan and the profile to a file.")
 @click.option("--save", metavar="FILE", type=click.Path(), help="Write the profile as JSON to a file.")

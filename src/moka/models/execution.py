@@ -14,7 +14,7 @@ from moka.engines.torch_engine import TorchEngine
 from moka.errors import UnsupportedError
 from moka.ir.program import Function, Operation
 from moka.models.configuration import Configuration
-from moka.models.machine import Backend, backends, candidates, engines_of, machine_name, missing_engines
+from moka.models.machine import Backend, backends, candidates, engines_of, fitted, machine_name, missing_engines
 from moka.planning.plan import Plan
 from moka.planning.planner import Candidate, Request, make_plan, most_used, segments_of
 from moka.planning.rules import Reason
@@ -70,6 +70,7 @@ def prepare(function: Function, configuration: Configuration, sizes: Sizes | Non
         UnsupportedError: the engine that was asked for is not installed.
         InputError: the pinned plan is one of another program, or names an engine that this machine has not.
     """
+    configuration = fitted(configuration, function)
     found = backends(configuration)
     _check_installed(configuration, found)
     if configuration.plan is not None:

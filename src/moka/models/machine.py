@@ -5,22 +5,25 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
 
 from moka.engines.base import Engine
 from moka.engines.torch_engine import TorchEngine
+from moka.formats.dtypes import FP16
 from moka.ir.program import Function, Operation
+from moka.ir.types import TensorType
 from moka.models.configuration import Configuration
 from moka.models.devices import torch_device
 from moka.models.threads import worker_count
 from moka.planning.devices import Speed, engine_speed, processor_speed
 from moka.planning.plan import Missing
 from moka.planning.planner import Candidate, is_tied, with_nested
+from moka.planning.rules import Reason
 
-__all__ = ["Backend", "backends", "candidates", "engines_of", "machine_name", "missing_engines"]
+__all__ = ["Backend", "backends", "candidates", "engines_of", "fitted", "machine_name", "missing_engines", "precision_notes"]
 
 Why: TypeAlias = Callable[[Operation], tuple[str, ...]]
 
@@ -53,6 +56,33 @@ def backends(configuration: Configuration) -> list[Backend]:
     host = processor_speed("torch", _instructions(), threads)
     found.append(Backend("torch", "cpu", host, lambda: TorchEngine("cpu", configuration.numerics, configuration.threads)))
     return [item for item in found if configuration.engine in ("auto", item.engine) or item.key == ("torch", "cpu")]
+
+
+def fitted(configuration: Configuration, function: Function) -> Configuration:
+    """A configuration as it holds for a function: with low precision only where all that it computes is declared fp16.
+
+    Engines compute a whole segment in one precision.
+    """
+    return replace(configuration, allow_low_precision=configuration.allow_low_precision and not _wide_operations(function))
+
+
+def precision_notes(configuration: Configuration, function: Function) -> tuple[Reason, ...]:
+    """What comes of the permission to compute in low precision, where it was given."""
+    if not configuration.allow_low_precision:
+        return ()
+    if wide := _wide_operations(function):
+        names = ", ".join(repr(operation.name) for operation in wide[:3]) + (f" and {len(wide) - 3} more" if len(wide) > 3 else "")
+        return (Reason(f"low precision is allowed, but the model declares {names} wider than fp16: nothing is computed in bf16"),)
+    if not _has_bfloat16():
+        return (Reason("low precision is allowed, but this processor is not fast at bf16: what is declared fp16 is computed in float32"),)
+    return (Reason("low precision is allowed: what OpenVINO runs is computed in bf16"),)
+
+
+def _wide_operations(function: Function) -> list[Operation]:
+    """Operations that compute floating-point values declared wider than fp16; conversions and constants compute none."""
+    types = ((operation, output.type) for operation in function.body.walk() for output in operation.outputs)
+    wide = [item for item, kind in types if isinstance(kind, TensorType) and kind.dtype.is_float and kind.dtype.bits > FP16.bits]
+    return [operation for operation in dict.fromkeys(wide) if operation.type not in ("const", "cast")]
 
 
 def candidates(function: Function, found: Sequence[Backend], configuration: Configuration) -> list[Candidate]:

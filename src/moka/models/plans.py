@@ -15,7 +15,7 @@ from moka.models.configuration import Configuration
 from moka.models.core_ml import CoreMlModel
 from moka.models.execution import Decision, decided_plan
 from moka.models.linked import LinkedModel
-from moka.models.machine import backends, candidates, machine_name, missing_engines
+from moka.models.machine import backends, candidates, fitted, machine_name, missing_engines, precision_notes
 from moka.models.model import Model, load
 from moka.models.network_model import NetworkModel
 from moka.models.pipeline import PipelineModel
@@ -91,7 +91,7 @@ def plan(
     if measure:
         from moka.models.measure import measured_plan
 
-        return measured_plan(model, found.function, options, request, configuration, shapes or {})
+        return measured_plan(model, found.function, options, request, fitted(configuration, found.function), shapes or {})
     return make_plan(found.function, options, request)
 
 
@@ -124,8 +124,9 @@ def _options(
 ) -> tuple[list[Candidate], Request]:  # fmt: skip
     name, units = model.path.name, configuration.compute_units
     if device is None:
-        missing = missing_engines(configuration)
-        request = Request(name, machine_name(configuration), False, units, found.sizes, missing=missing)
+        missing, notes = missing_engines(configuration), precision_notes(configuration, found.function)
+        request = Request(name, machine_name(configuration), False, units, found.sizes, missing=missing, notes=notes)
+        configuration = fitted(configuration, found.function)
         return candidates(found.function, backends(configuration), configuration), request
     if device in accelerators():
         return _accelerator(device, units), Request(name, device, True, units, found.sizes)
