@@ -88,7 +88,7 @@ def unary(net: NetworkBuilder, params: Any, x: Value) -> Value:
         return net.emit(operation, x=x, y=params.alpha)
     if operation in ("rsqrt", "inverse"):
         return net.emit(operation, x=x, epsilon=params.epsilon or 1e-6)
-    return net.emit(operation, x=x, epsilon=0.0) if operation == "log" else net.emit(operation, x=x)
+    return net.emit(operation, x=x, epsilon=params.epsilon) if operation == "log" else net.emit(operation, x=x)
 
 
 @layer("dot")
