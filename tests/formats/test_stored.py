@@ -95,11 +95,11 @@ def test_changed_members_stay_unread_until_they_are_compared(stored: Path, tmp_p
     data[place + 200] ^= 1
     stored.write_bytes(data)
     opened = StoredZip(stored)
-    for compare in (opened.verify, opened.read, lambda name: opened.extract(name, tmp_path / "target")):
+    for compare in (opened.read, lambda name: opened.extract(name, tmp_path / "target")):
         with pytest.raises(zipfile.BadZipFile, match=r"checksum of weights/weight\.bin is another"):
             compare("weights/weight.bin")
     assert not (tmp_path / "target").exists()
-    opened.verify("a")
+    assert bytes(opened.read("a")) == bytes(range(256))
 
 
 @pytest.mark.parametrize(

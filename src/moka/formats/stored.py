@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from moka.formats.files import FileSection, replacing_file
+from moka.formats.files import FileSection
 
 __all__ = ["StoredZip", "store"]
 
@@ -48,7 +48,7 @@ def store(archive: zipfile.ZipFile, name: str, file: Path) -> None:
 class StoredZip:
     """A zip file that is mapped into memory, its members checked to lie where the directory says, apart from each other.
 
-    It stays what it is when another file takes its path. Checksums are compared when a member is extracted or verified.
+    It stays what it is when another file takes its path. Checksums are compared when a member is read or extracted.
 
     Attributes:
         path: the file.
@@ -77,10 +77,6 @@ class StoredZip:
         """A member where it lies, to be read as a file; its checksum is not compared."""
         return FileSection(f"{self.path}: {name}", self._private, self._starts[name], self.members[name].file_size)
 
-    def verify(self, name: str) -> None:
-        """Raises BadZipFile if a member's checksum is another than the directory's."""
-        self.read(name).release()
-
     def read(self, name: str) -> memoryview:
         """A member's content; BadZipFile if its checksum is another than the directory's."""
         start = self._starts[name]
@@ -91,10 +87,10 @@ class StoredZip:
         return data
 
     def extract(self, name: str, target: Path) -> None:
-        """Writes a member into a file of its own, complete or not at all; BadZipFile if its checksum is another."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with self.read(name) as data, replacing_file(target) as new:
-            new.write_bytes(data)
+        """Writes a member into a file of its own, whose folder is made where there is none; BadZipFile if its checksum is another."""
+        with self.read(name) as data:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
 
     def _checked(self, end: int) -> dict[str, int]:
         """Where the members' data starts, all of it before the directory."""

@@ -6,9 +6,8 @@ NAME.moka                        a zip file, nothing in it compressed
   report.json                    which node went where, and why
   segments/segment_0/            a Core ML model, ``model.mlpackage`` or ``model.mlmodelc``, and what it takes and gives, ``ports.json``
 
-The models' weights are used where they lie in the archive; all else is unpacked into a temporary folder, its checksums compared. Nothing is
-unpickled, and no text becomes code: ``program.pt2`` is read only if it holds plain tensors, formulas of sizes, and calls of registered
-operators.
+The models' weights are used where they lie in the archive; the rest of a model is unpacked into a temporary folder. Nothing is unpickled,
+and no text becomes code: ``program.pt2`` is read only if it holds plain tensors, formulas of sizes, and calls of registered operators.
 """
 
 from __future__ import annotations
@@ -105,7 +104,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = False, **options: Any) 
 
 
 def _loaded(unpacked: _Unpacked, options: Mapping[str, Any]) -> DelegatedModule:
-    folder, path, metadata = unpacked.folder, unpacked.path, unpacked.metadata
+    path, metadata = unpacked.path, unpacked.metadata
     if unknown := set(options) - set(_OPTIONS) | {"precision"} & set(options):
         raise InputError(f"option {min(unknown)!r} of load: expected compute_units, engine or threads")
     stated = metadata["config"]
@@ -114,12 +113,12 @@ def _loaded(unpacked: _Unpacked, options: Mapping[str, Any]) -> DelegatedModule:
     config = DelegateConfig(**{**stated, **options})
     with ThreadPoolExecutor(1) as pool:  # the engines' compilers need no interpreter
         loading = [(name, pool.submit(_segment, unpacked, name, config)) for name in metadata["segments"]]
-        exported = read_remainder(folder / _PROGRAM, f"{path}: {_PROGRAM}")
-        program = Program.of(exported)
+        exported = read_remainder(unpacked.read(_PROGRAM), f"{path}: {_PROGRAM}")
+        program = Program.out_of(exported)
         for name, segment in loading:
             program.module.add_submodule(name, segment.result())
     call_segments(program.module, f"{path}: {_PROGRAM}")
-    report = DelegationReport.from_json((folder / _REPORT).read_bytes())
+    report = DelegationReport.from_json(unpacked.read(_REPORT))
     return DelegatedModule(program, Calling.of(exported), config, report)
 
 
@@ -151,7 +150,7 @@ def _empty_folders(root: Path) -> list[str]:
 
 
 class _Unpacked:
-    """An archive's files in a folder, each checked against the metadata; weights come there only when somebody needs them as files.
+    """The models of an archive in a folder, checked against the metadata; weights come there only when somebody needs them as files.
 
     Attributes:
         metadata: what the archive says about itself.
@@ -171,10 +170,10 @@ class _Unpacked:
             self._mapped = {folder / name: name for name in self.metadata["files"] if _is_weights(name) and archive.is_aligned(name)}
             self.sections = {target: archive.section(name) for target, name in self._mapped.items()}
             for name in self.metadata["files"]:
-                if folder / name not in self._mapped:
+                if verify:
+                    archive.read(name)
+                if folder / name not in self._mapped and name not in (_PROGRAM, _REPORT):
                     archive.extract(name, folder / name)
-                elif verify:
-                    archive.verify(name)
             for name in (*self.metadata["folders"], *(target.parent for target in self._mapped)):
                 (folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -183,8 +182,16 @@ class _Unpacked:
         with _damage(self.path):
             for target, name in self._mapped.items():
                 if target.is_relative_to(package) and not target.is_file():
-                    self._archive.extract(name, target)
+                    with replacing_file(target) as new:
+                        self._archive.extract(name, new)
         return package
+
+    def read(self, name: str) -> bytes:
+        """The content of a file that is not in the folder either."""
+        if name not in self._archive.members:
+            raise FormatError(self.path, f"has no {name}: it was changed; save it again")
+        with _damage(self.path):
+            return bytes(self._archive.read(name))
 
 
 def _is_weights(name: str) -> bool:

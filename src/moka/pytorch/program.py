@@ -45,11 +45,21 @@ class Program:
     @classmethod
     def of(cls, exported: ExportedProgram) -> Program:
         """The program that an exported one is; shares its tensors, not its graph."""
-        signature = exported.graph_signature
         graph = torch.fx.Graph()
         copies: dict[Node, Node] = {}
         graph.output(graph.graph_copy(exported.graph, copies))
         names = {node.name: copy.name for node, copy in copies.items()}
+        return cls._around(GraphModule(exported.graph_module, graph), exported, names)
+
+    @classmethod
+    def out_of(cls, exported: ExportedProgram) -> Program:
+        """The same for an exported program that nobody else uses: shares its graph, too, which saves a copy and its compilation."""
+        return cls._around(exported.graph_module, exported, {node.name: node.name for node in exported.graph.nodes})
+
+    @classmethod
+    def _around(cls, module: GraphModule, exported: ExportedProgram, names: Mapping[str, str]) -> Program:
+        """The program with this module, in which the exported program's nodes have these names."""
+        signature = exported.graph_signature
         changed = set(signature.buffers_to_mutate.values())
         constants: dict[str, torch.Tensor] = {}
         buffers: dict[str, tuple[str, torch.Tensor]] = {}
@@ -65,7 +75,6 @@ class Program:
                 constants[names[spec.arg.name]] = held.detach()
         inputs = tuple(names[spec.arg.name] for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT)
         results = tuple((spec.kind, spec.target) for spec in signature.output_specs)
-        module = GraphModule(exported.graph_module, graph)
         return cls(module, constants, buffers, inputs, results, targets, exported.range_constraints)
 
     @property

@@ -7,6 +7,7 @@ it: plain tensors, formulas made of symbols, numbers and a few functions, no gua
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -84,21 +85,21 @@ def write_remainder(module: DelegatedModule, path: Path) -> None:
     torch.export.save(exported, path)
 
 
-def read_remainder(path: Path, where: str) -> ExportedProgram:
-    """Reads what `write_remainder` wrote.
+def read_remainder(data: bytes, where: str) -> ExportedProgram:
+    """Reads what `write_remainder` wrote: the file's content.
 
     Raises:
-        FormatError: the file holds anything else.
+        FormatError: it holds anything else.
     """
-    _inspect(path, where)
+    _inspect(data, where)
     try:
-        return torch.export.load(path)
+        return torch.export.load(io.BytesIO(data))
     except Exception as error:
         raise FormatError(where, f"is no program that this PyTorch ({torch.__version__}) reads: {error}") from error
 
 
 def call_segments(module: GraphModule, where: str) -> None:
-    """Puts calls of a module's own segments in the place of the operators that stand for them."""
+    """Puts calls of a module's own segments in the place of the operators that stand for them; it is not compiled anew."""
     graph = module.graph
     for node in graph.find_nodes(op="call_function", target=_OPERATOR):
         name, tensors, numbers, order = node.args
@@ -110,7 +111,6 @@ def call_segments(module: GraphModule, where: str) -> None:
         call.meta = node.meta
         node.replace_all_uses_with(call)
         graph.erase_node(node)
-    module.recompile()
 
 
 def _stand_in(graph: torch.fx.Graph, node: Node, segment: Segment) -> None:
@@ -140,10 +140,10 @@ def _argument(value: Any) -> Any:
     return SymIntArgument(value.name) if isinstance(found, torch.SymInt) else ConstantArgument(value.name, found)
 
 
-def _inspect(path: Path, where: str) -> None:
+def _inspect(data: bytes, where: str) -> None:
     """Raises FormatError for a file whose reading could do anything but build a graph."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for info in archive.infolist():
                 if not _MEMBERS.fullmatch(info.filename) or (info.filename.endswith(_EMPTY) and info.file_size):
                     raise FormatError(where, f"holds {info.filename!r}, which may be code: it was not written by moka.pytorch.save")
