@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from moka.errors import FormatError
 from moka.formats import dtypes
+from moka.formats.files import FileSection
 from moka.formats.mlmodel import write_specification
 from moka.formats.mlpackage import write_package
 from moka.formats.source import ModelSource, open_source
@@ -52,6 +54,25 @@ def test_weight_file_is_mapped_once_for_all_threads(source: ModelSource) -> None
         files = list(pool.map(source.weights, [NAME, "@model_path/./weights//weight.bin"] * 50))
     assert len(set(map(id, files))) == 1
     assert files[0].read(64, dtypes.INT32, (4,)).tolist() == [0, 1, 2, 3]
+
+
+def test_weight_file_may_be_a_part_of_another_file(source: ModelSource, tmp_path: Path) -> None:
+    content = (source.root / "weights" / "weight.bin").read_bytes()
+    (source.root / "weights" / "weight.bin").unlink()
+    (tmp_path / "whole").write_bytes(bytes(640) + content + b"more")
+    with (tmp_path / "whole").open("rb") as file:
+        section = FileSection("whole: part", mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), 640, len(content))
+    opened = open_source(source.path, {source.root / "weights" / "weight.bin": section})
+    weights = opened.weights(NAME)
+    assert weights is opened.weights("@model_path/./weights//weight.bin")
+    assert (weights.path, weights.size) == ("whole: part", len(content))
+    assert weights.read(64, dtypes.INT32, (4,)).tolist() == [0, 1, 2, 3]
+    with pytest.raises(FormatError, match="whole: part: blob at 128"):
+        weights.record(128)
+    with pytest.raises(FormatError, match=r"'@model_path/weights/other\.bin'.*does not exist"):
+        opened.weights("@model_path/weights/other.bin")
+    with pytest.raises(FormatError, match=r"has a '\.\.'"):
+        opened.weights("@model_path/weights/../weights/weight.bin")
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,11 @@ def test_changed_weights_are_noticed_when_they_are_verified_or_unpacked(archive:
     assert not (tmp_path / "again.moka").exists()
 
 
-def test_weights_are_used_where_they_lie(archive: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_weights_are_used_where_they_lie(compiled: bool, archive: Path, tmp_path: Path) -> None:
+    if compiled:
+        moka.pytorch.save(moka.pytorch.load(archive), tmp_path / "compiled.moka", compiled=True)
+        archive = tmp_path / "compiled.moka"
     names = members(archive, weights=True)
     module = moka.pytorch.load(archive, engine="torch")
     found = {}
@@ -167,6 +171,23 @@ def test_weights_are_used_where_they_lie(archive: Path, tmp_path: Path) -> None:
             assert {name: file.read_bytes() for name, file in files.items()} == {
                 name: source.read(name) for name in names if name.startswith(place)
             }
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML runs the model there")
+def test_core_ml_gets_files(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would load the model is stopped, after a look at the folder that it was to get."""
+    found: list[Path] = []
+
+    def refuse(package: Path, config: DelegateConfig, sections: object) -> None:
+        assert not sections
+        found.extend(package.rglob("weights/*"))
+        raise moka.UnsupportedError(f"{package}: stopped")
+
+    monkeypatch.setattr("moka.pytorch.segments._model", refuse)
+    with pytest.raises(moka.UnsupportedError, match="stopped"):
+        moka.pytorch.load(archive, engine="coreml")
+    assert {file.name for file in found} == {"weight.bin"}
+    assert not any(file.exists() for file in found)
 
 
 def test_a_model_whose_weights_lie_in_an_archive_is_loaded_again(archive: Path) -> None:
@@ -230,6 +251,9 @@ def metadata(**values: Any) -> Callable[[str, bytes], bytes]:
         (lambda name, data: b"{" if name.endswith("ports.json") else data, {}, "is damaged"),
         (lambda name, data: b"[]" if name == "report.json" else data, {}, "report"),
         (lambda name, data: b"no zip" if name == "program.pt2" else data, {}, "program.pt2: is damaged"),
+        (lambda name, data: None if name == "program.pt2" else data, {}, "has no program.pt2"),
+        (lambda name, data: None if name == "report.json" else data, {}, "has no report.json"),
+        (lambda name, data: None if "/weights/" in name else data, {}, "weights"),
     ],
 )
 def test_hostile_archives_are_refused(
