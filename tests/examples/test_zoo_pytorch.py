@@ -46,6 +46,7 @@ def run(network: Network, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_both_ways_agree_with_pytorch(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     code, results = run(SMALL[name], monkeypatch, capsys)

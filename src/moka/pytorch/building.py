@@ -19,6 +19,7 @@ from moka.pytorch.config import DelegateConfig
 from moka.pytorch.division import divided
 from moka.pytorch.frontend import Features, Piece, Refusal, RefusedError, write_package
 from moka.pytorch.identity import digest, graph_text, versions
+from moka.pytorch.layouts import restore_order
 from moka.pytorch.partitioner import culprits, divide, narrow
 from moka.pytorch.pieces import Cut, cut
 from moka.pytorch.program import Program, outputs_of, prepare
@@ -97,6 +98,7 @@ def _place(program: Program, partitions: Sequence[Sequence[Node]], cuts: Sequenc
     moved: dict[Node, Node] = {}
     for index, (nodes, item, segment) in enumerate(zip(partitions, cuts, segments, strict=True)):
         _replace(program.module, f"segment_{index}", segment, nodes, item, moved)
+    restore_order(program.module.graph, moved.values())
     stable_topological_sort(program.module)
     program.module.graph.eliminate_dead_code()
     program.module.graph.lint()

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 
@@ -24,6 +25,7 @@ from moka.models.model import Model, load
 from moka.pytorch.config import DelegateConfig
 from moka.pytorch.decomposition import rewrite
 from moka.pytorch.frontend import converting, coremltools, quiet
+from moka.pytorch.layouts import in_order
 from moka.pytorch.lowering import misread
 from moka.pytorch.module import CoreMLModule
 
@@ -188,6 +190,9 @@ def in_evaluation(module: torch.nn.Module) -> Iterator[None]:
 def _decomposed(exported: ExportedProgram) -> ExportedProgram:
     with quiet():
         decomposed: ExportedProgram = exported.run_decompositions({})
+    for node in decomposed.graph.find_nodes(op="placeholder"):
+        if isinstance(node.meta.get("val"), FakeTensor):
+            node.meta["val"] = in_order(node.meta["val"])
     return decomposed
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch._prims_common import make_contiguous_strides_for
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from moka.pytorch.config import DelegateConfig
 from moka.pytorch.frontend import REFUSED, attempt
@@ -150,7 +152,8 @@ def _decomposed(node: Node, depth: str) -> torch.fx.Graph | None:
 
     if node.target in _RECURRENT and not _is_short(node):
         return None
-    graph = _traced(node, core_aten_decompositions() if depth == "deep" else _own_entries(node.target))
+    table = core_aten_decompositions() if depth == "deep" else _own_entries(node.target)
+    graph = _traced(node, {**table, _ATEN.as_strided.default: _as_strided})
     calls = [item for item in graph.nodes if item.op != "placeholder"] if graph is not None else []
     same = any(item.target is node.target or item.op == "get_attr" for item in calls)
     return None if same else graph
@@ -187,3 +190,39 @@ def _own_entries(target: Any) -> dict[Any, Any]:
     from torch._decomp import decomposition_table
 
     return {item: known for item, known in decomposition_table.items() if getattr(item, "overloadpacket", None) is target.overloadpacket}
+
+
+def _as_strided(x: torch.Tensor, size: Sequence[Any], stride: Sequence[Any], storage_offset: Any = None) -> torch.Tensor:
+    """What a view of memory shows, picked from the elements of the tensor that the memory is of.
+
+    Raises:
+        ValueError: the tensor has gaps, or the view reaches beyond it, or sizes are flexible.
+    """
+    begin = 0 if storage_offset is None else storage_offset - x.storage_offset()
+    steps = x.stride()
+    if _known(begin == 0) and _alike(size, stride, x.shape, steps):
+        return _ATEN.alias.default(x)  # type: ignore[no-any-return]
+    if not all(isinstance(number, int) for number in (*size, *stride, *x.shape, *steps, begin)):
+        raise ValueError("as_strided with flexible sizes")
+    order = sorted(range(x.dim()), key=lambda axis: -steps[axis])
+    flat = x.permute(order)
+    end = begin + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
+    if not _alike(flat.shape, flat.stride(), flat.shape, make_contiguous_strides_for(flat.shape)) or begin < 0 or end >= x.numel():
+        raise ValueError("as_strided of a tensor with gaps, or beyond one")
+    place = torch.arange(begin, begin + 1, device=x.device)
+    for count, step in zip(size, stride, strict=True):
+        place = place[..., None] + torch.arange(count, device=x.device) * step
+    return flat.reshape(-1).index_select(0, place.reshape(-1)).view(size)
+
+
+def _alike(size: Sequence[Any], stride: Sequence[Any], other_size: Sequence[Any], other_stride: Sequence[Any]) -> bool:
+    """Whether two tensors have the same layout in memory; in a dimension of one element the distance to the next makes no difference."""
+    return len(size) == len(other_size) and all(
+        _known(count == other_count) and (_known(count == 1) or _known(step == other_step))
+        for count, step, other_count, other_step in zip(size, stride, other_size, other_stride, strict=True)
+    )
+
+
+def _known(condition: Any) -> bool:
+    """Whether a statement about sizes holds whatever the flexible ones are; asking so puts no condition on the program."""
+    return bool(statically_known_true(condition))

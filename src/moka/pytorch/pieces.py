@@ -13,6 +13,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, StatelessSymbolicC
 
 from moka.pytorch.config import DelegateConfig
 from moka.pytorch.frontend import Piece
+from moka.pytorch.layouts import in_order
 from moka.pytorch.program import Program, outputs_of, symbol_ranges
 
 __all__ = ["Cut", "cut", "piece_of", "whole_state"]
@@ -92,8 +93,7 @@ def _border_value(value: Any, program: Program, ranges: dict[Any, Any]) -> Any:
     if isinstance(value, FakeTensor) and any(isinstance(size, torch.SymInt) and not size.node.expr.is_Symbol for size in value.shape):
         value = _renamed(value)
     elif isinstance(value, FakeTensor):
-        with value.fake_mode:
-            value = value.contiguous()
+        value = in_order(value)
     ranges.update(symbol_ranges(value, program.ranges))
     return value
 

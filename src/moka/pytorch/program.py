@@ -14,6 +14,8 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
+from moka.pytorch.layouts import read_owners
+
 __all__ = ["Program", "is_constant_only", "is_random", "is_size", "outputs_of", "prepare", "symbol_ranges", "takes_one_of_several"]
 
 _SMALL = 2**16
@@ -109,6 +111,7 @@ def prepare(program: Program) -> None:
 
     - Sizes that are inputs of their own are read from the tensors that have them.
     - What follows from constants alone is computed, unless that would make it larger.
+    - What looks at memory looks at the tensors that own it.
     - Statements about types are dropped: a graph's types are fixed.
     - What takes one of several results follows what gives them.
     - Each user of a size has the arithmetic behind it to itself, so that no size crosses the border of a partition.
@@ -116,6 +119,7 @@ def prepare(program: Program) -> None:
     graph = program.module.graph
     for node in graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
         graph.erase_node(node)
+    read_owners(graph)
     _read_sizes(graph)
     _fold(program)
     _own_sizes(graph)
@@ -199,14 +203,13 @@ def _read_sizes(graph: torch.fx.Graph) -> None:
 def _fold(program: Program) -> None:
     """Computes what follows from constants alone, in order, so that what follows from that is computed too."""
     graph = program.module.graph
-    first = next(iter(graph.nodes))
     for node in list(graph.nodes):
         if not is_constant_only(node, program) or not _worth_folding(node):
             continue
         with torch.no_grad():
             values = torch.fx.map_arg((node.args, node.kwargs), lambda item: program.constants[item.name])
             result = node.target(*values[0], **values[1])
-        with graph.inserting_before(first):
+        with graph.inserting_before(next(iter(graph.nodes))):
             folded = graph.placeholder(f"folded_{node.name}")
         folded.meta["val"] = node.meta["val"]
         program.constants[folded.name] = result.detach()
