@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from moka.ir.program import Function, Operation, Value
+from moka.ir.copying import copied
+from moka.ir.program import Block, Function, Operation, Value
 
 if TYPE_CHECKING:
     from moka.engines.times import SegmentTimes
@@ -30,6 +31,10 @@ class Segment:
     def of(cls, function: Function) -> Segment:
         """A whole function as one segment."""
         return cls(tuple(function.inputs), tuple(function.body.operations), tuple(function.outputs), function.opset)
+
+    def function(self) -> Function:
+        """The segment as a function of its own, for rewriting."""
+        return copied(Function("segment", list(self.inputs), self.opset, Block([], list(self.operations), list(self.outputs))))
 
 
 class Executable(Protocol):

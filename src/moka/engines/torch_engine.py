@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from moka.errors import InputError, UnknownOperationError
 from moka.ir.program import Operation, Value
 from moka.ir.types import StateType
 from moka.ops.table import State, lookup
+from moka.passes.rows import split_states
 
 __all__ = ["TorchEngine", "TorchExecutable"]
 
@@ -52,6 +54,24 @@ class TorchEngine:
         return TorchExecutable(segment, Arithmetic(torch.device(self.device), self.numerics), self.threads)
 
 
+class RowStates:
+    """A state of several rows as a state for each of them."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: Sequence[State]) -> None:
+        self.rows = rows
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        return torch.cat([row.tensor for row in self.rows])
+
+    @tensor.setter
+    def tensor(self, value: torch.Tensor) -> None:
+        for row, part in zip(self.rows, torch.split(value, 1), strict=True):
+            row.tensor = part.clone()
+
+
 class TorchExecutable:
     """A segment on PyTorch. Constants are prepared at the first run, once, so that a loaded model costs no memory before."""
 
@@ -59,6 +79,7 @@ class TorchExecutable:
         self.segment = segment
         self.arithmetic = arithmetic
         self.threads = threads
+        self._split, self._rows = _by_rows(segment)
         self._code: Code | None = None
         self._lock = threading.Lock()
 
@@ -67,29 +88,39 @@ class TorchExecutable:
         """The steps that a run takes."""
         with self._lock:
             if self._code is None:
-                segment = self.segment
+                segment = self._split
                 with torch.inference_mode():
                     self._code = prepare(segment.inputs, segment.operations, segment.outputs, segment.opset, self.arithmetic)
             return self._code
 
-    def run(self, inputs: Mapping[str, Any], state: Mapping[str, State] | None = None) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> dict[str, Any]:
         code = self._code or self.code
         with torch.inference_mode(), _limited(self.threads):
-            values = [self._input(value, inputs, state) for value in self.segment.inputs]
-            results = code(*values)
+            results = code(*self._values(inputs, state))
         return {value.name: result for value, result in zip(self.segment.outputs, results, strict=True)}
 
-    def _input(self, value: Value, inputs: Mapping[str, Any], state: Mapping[str, State] | None) -> Any:
-        if isinstance(value.type, StateType):
-            if state is None or value.name not in state:
-                raise InputError(f"state {value.name!r} is missing: make one with make_state() and pass it to predict(..., state=state)")
-            return state[value.name]
-        if value.name not in inputs:
-            raise InputError(f"input {value.name!r} ({value.type}) is missing; given are {', '.join(inputs) or 'none'}")
-        return self.arithmetic.tensor(inputs[value.name], value.type)
+    def _values(self, inputs: Mapping[str, Any], state: Mapping[str, Any] | None) -> list[Any]:
+        """What the code takes: tensors, and states, of which each row may be one."""
+        found: list[Any] = []
+        for value in self.segment.inputs:
+            if isinstance(value.type, StateType):
+                if state is None or value.name not in state:
+                    missing = f"state {value.name!r} is missing"
+                    raise InputError(f"{missing}: make one with make_state() and pass it to predict(..., state=state)")
+                found += state[value.name].rows if value in self._rows else [state[value.name]]
+            elif value.name in inputs:
+                found.append(self.arithmetic.tensor(inputs[value.name], value.type))
+            else:
+                raise InputError(f"input {value.name!r} ({value.type}) is missing; given are {', '.join(inputs) or 'none'}")
+        return found
 
-    def new_state(self) -> dict[str, State]:
-        return {value.name: State(self._zeros(value.type)) for value in self.segment.inputs if isinstance(value.type, StateType)}
+    def new_state(self) -> dict[str, State | RowStates]:
+        return {value.name: self._new_state(value, value.type) for value in self.segment.inputs if isinstance(value.type, StateType)}
+
+    def _new_state(self, value: Value, kind: StateType) -> State | RowStates:
+        if value not in self._rows:
+            return State(self._zeros(kind))
+        return RowStates([State(self._zeros(row.type)) for row in self._rows[value] if isinstance(row.type, StateType)])
 
     def _zeros(self, state: StateType) -> torch.Tensor:
         shape = state.wrapped.static_shape
@@ -101,13 +132,24 @@ class TorchExecutable:
         code, state, device = self.code, self.new_state(), self.arithmetic.device
         whole = durations(lambda: (self.run(inputs, state), _finished(device)), runs)
         with torch.inference_mode(), _limited(self.threads):
-            values = [self._input(value, inputs, state) for value in self.segment.inputs]
+            values = self._values(inputs, state)
             rounds = [code.timed(lambda: _finished(device), *values) for _ in range(runs)]
         means = typical(rounds)
-        seconds = dict(zip((step.operation.name for step in code.steps), means, strict=True))
+        seconds: dict[str, float] = defaultdict(float)
+        for step, mean in zip(code.steps, means, strict=True):
+            seconds[step.operation.name] += mean
         own = own_operations(self.segment)
         names = tuple(operation.name for operation in own)
         return (SegmentTimes("torch", device.type, names, whole, sum(means), seconds, absorbed(own, seconds)),)
+
+
+def _by_rows(segment: Segment) -> tuple[Segment, Mapping[Value, Sequence[Value]]]:
+    """A segment whose states of several rows are taken apart where they can be, and their rows."""
+    if not any(isinstance(value.type, StateType) for value in segment.inputs):
+        return segment, {}
+    function = segment.function()
+    rows = split_states(function)
+    return (Segment.of(function), rows) if rows else (segment, {})
 
 
 def _limited(threads: int) -> AbstractContextManager[None]:

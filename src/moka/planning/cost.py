@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from moka.ir.program import Argument, Block, Operation, Value
 from moka.ir.types import TensorType
+from moka.passes.rows import row_count
 from moka.planning.arithmetic import IN_PLACE, PARTIAL, family_of, flops_of, is_constant, is_stated
 from moka.planning.sizes import Sizes
 
@@ -26,7 +27,8 @@ class Work:
         written: bytes written.
         weights: bytes of constants read, decompressed.
         stored: bytes of the same constants as the file stores them.
-        kept: bytes of a value of which the rest is changed, as they were: what is changed in place leaves them, all else copies them.
+        kept: bytes of a value, or of a state's row, of which the rest is changed, as they were: what is changed in place leaves them, all
+            else copies them.
         exact: whether every size is known. One that is not counts as 1, a loop's body once: then all numbers are lower bounds.
         dynamic: whether the program leaves a size of the result open, so that it is known only when the operation runs.
     """
@@ -92,7 +94,8 @@ def _own_work(operation: Operation, sizes: Sizes) -> Work:
     kept = 0
     if operation.type in IN_PLACE:
         changed = sum(sizes.bytes(argument) for name in ("update", "updates") for argument in operation.inputs.get(name, ()))
-        read, written, kept = changed, changed, max(0, written - changed)
+        whole = written // row_count(operation)
+        read, written, kept = changed, changed, max(0, whole - changed)
     exact = all(map(sizes.is_exact, (*operation.arguments(), *operation.outputs)))
     numbers = (flops_of(operation, sizes), read, written, weights, stored, kept)
     return Work(family, _dtype(operation, sizes), *numbers, exact, any(map(_is_open, operation.outputs)))

@@ -27,8 +27,8 @@ _PAGE = 4096
 def with_own_names(lowered: Lowered) -> tuple[onnx.ModelProto, Weights]:
     """The model with its inputs, outputs and states under their own names; what had one of these inside gets another."""
     pairs = [(port.operand.name, port.value.name) for port in (*lowered.inputs, *lowered.outputs)]
-    for before, after in lowered.states:
-        pairs += [(before.operand.name, before.value.name), (after.operand.name, f"{before.value.name}_out")]
+    for name, ((before, after),) in lowered.states.items():
+        pairs += [(before.operand.name, name), (after.operand.name, f"{name}_out")]
     own, wanted = dict(pairs), {new for _, new in pairs}
     used = set(lowered.weights) | set(_names(lowered.model.graph))
     for name in sorted((used - own.keys()) & wanted):

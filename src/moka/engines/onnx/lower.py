@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,11 +15,11 @@ from moka.engines.onnx.graph import Graph, Operand, Target, Unlowerable, Weights
 from moka.engines.onnx.registry import UNLOWERED, Lowering, find
 from moka.engines.torch_engine import TorchEngine
 from moka.errors import MokaError
-from moka.ir.copying import copied
-from moka.ir.program import Argument, Block, Constant, Function, Operation, Value
+from moka.ir.program import Argument, Block, Constant, Operation, Value
 from moka.ir.types import StateType, TensorType, Type
 from moka.ops.table import Kind, OperationRecord, Parameter, lookup
 from moka.passes.pipelines import simplify
+from moka.passes.rows import split_states
 
 __all__ = ["Lowered", "Port", "lower", "reasons", "taken"]
 
@@ -43,15 +43,20 @@ class Lowered:
 
     Attributes:
         model: the message, without the large constants, which are initializers by name in no other place than ``weights``.
-        states: each state's input and output, in this order.
+        states: by the state's name, its inputs and outputs in pairs: one, or where a state is taken apart one for each row.
     """
 
     model: onnx.ModelProto
     weights: Weights
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    states: tuple[tuple[Port, Port], ...]
+    states: Mapping[str, tuple[tuple[Port, Port], ...]]
     segment: Segment
+
+    @property
+    def state_ports(self) -> list[tuple[Port, Port]]:
+        """The inputs and outputs of all states, one state after the other."""
+        return [pair for pairs in self.states.values() for pair in pairs]
 
 
 def lower(segment: Segment, target: Target) -> Lowered:
@@ -60,9 +65,10 @@ def lower(segment: Segment, target: Target) -> Lowered:
     Raises:
         Unlowerable: an operation has no form in ONNX; the message names it and says why.
     """
-    function = copied(Function("segment", list(segment.inputs), segment.opset, Block([], list(segment.operations), list(segment.outputs))))
+    function = segment.function()
     simplify(function)
-    return _Lowerer(segment.opset, target).segment(segment, Segment.of(function))
+    rows = {} if target.name == "onnx" else split_states(function)
+    return _Lowerer(segment.opset, target).segment(segment, Segment.of(function), rows)
 
 
 def reasons(operation: Operation, opset: str, target: Target) -> tuple[str, ...]:
@@ -92,20 +98,25 @@ class _Lowerer:
         self.uses: dict[Value, set[str]] = {}
         """Where each value goes, as ``linear.weight``, or ``linear.weight of quantized`` where it meets quantized activations."""
 
-    def segment(self, stated: Segment, segment: Segment) -> Lowered:
-        """Lowers a segment in its simpler form."""
+    def segment(self, stated: Segment, segment: Segment, rows: Mapping[Value, Sequence[Value]]) -> Lowered:
+        """Lowers a segment in its simpler form, in which states of several ``rows`` may have been taken apart."""
         inputs = [Port(value, self._enter(value)) for value in segment.inputs if not isinstance(value.type, StateType)]
-        states = [Port(value, self._enter(value)) for value in segment.inputs if isinstance(value.type, StateType)]
+        states = {value: Port(value, self._enter(value)) for value in segment.inputs if isinstance(value.type, StateType)}
         self.uses = _uses(segment)
         self._operations(segment.operations, self.graph)
         outputs = [Port(value, self._output(result)) for value, result in zip(stated.outputs, segment.outputs, strict=True)]
-        written = [Port(port.value, self._named(self.graph.states[port.value], f"{port.value.name}_out")) for port in states]
-        graph = self.graph.message("moka", [port.operand for port in (*inputs, *states)], [port.operand for port in (*outputs, *written)])
+        written = {value: Port(value, self._named(self.graph.states[value], f"{value.name}_out")) for value in states}
+        taken_in, given_out = (*inputs, *states.values()), (*outputs, *written.values())
+        graph = self.graph.message("moka", [port.operand for port in taken_in], [port.operand for port in given_out])
         versions = {"": self.target.opset, "com.microsoft": 1}
         used = {node.domain for node in _nodes(graph)}
         imports = [helper.make_opsetid(domain, version) for domain, version in versions.items() if domain in used or not domain]
         model = helper.make_model(graph, producer_name="moka", opset_imports=imports, ir_version=_IR_VERSION)
-        pairs = tuple(zip(states, written, strict=True))
+        pairs = {
+            value.name: tuple((states[part], written[part]) for part in rows.get(value, [value]))
+            for value in stated.inputs
+            if isinstance(value.type, StateType)
+        }
         return Lowered(model, _drop_unused(model.graph, self.graph.weights), tuple(inputs), tuple(outputs), pairs, stated)
 
     def alone(self, operation: Operation) -> None:

@@ -18,7 +18,7 @@ from moka.engines.conversion import convert
 from moka.engines.onnx.graph import Array, Packed, Target, Unlowerable, onnx_dtype
 from moka.engines.onnx.lower import Lowered, Port, lower, reasons, taken
 from moka.engines.onnx.requests import Request
-from moka.engines.onnx.states import states_of
+from moka.engines.onnx.states import joined, parted, states_of
 from moka.engines.onnx.times import name_after_operations, openvino_times
 from moka.engines.times import SegmentTimes, durations
 from moka.formats.dtypes import FP16
@@ -52,24 +52,25 @@ class OpenVinoEngine:
 
 
 class OpenVinoState:
-    """A state as a variable of the infer request that keeps it."""
+    """A state as variables, one or one a row, of the infer request that keeps them."""
 
-    __slots__ = ("request", "variable")
+    __slots__ = ("request", "variables")
 
-    def __init__(self, request: Request, variable: Any) -> None:
+    def __init__(self, request: Request, variables: Sequence[Any]) -> None:
         self.request = request
-        self.variable = variable
+        self.variables = variables
 
     @property
     def tensor(self) -> torch.Tensor:
-        return torch.from_numpy(np.array(self.variable.state.data))
+        return joined([np.array(variable.state.data) for variable in self.variables])
 
     @tensor.setter
     def tensor(self, value: torch.Tensor) -> None:
         import openvino
 
-        held = self.variable.state
-        self.variable.state = openvino.Tensor(np.ascontiguousarray(value.detach().cpu().numpy(), held.data.dtype))
+        dtype = self.variables[0].state.data.dtype
+        for variable, array in zip(self.variables, parted(value, len(self.variables), dtype), strict=True):
+            variable.state = openvino.Tensor(array)
 
 
 class OpenVinoExecutable:
@@ -78,15 +79,15 @@ class OpenVinoExecutable:
     def __init__(self, lowered: Lowered, engine: OpenVinoEngine) -> None:
         self.lowered = lowered
         self._engine = engine
-        self._compiled = _compile(lowered, engine)
+        self._compiled, names = _compile(lowered, engine)
         self._idle: list[Request] = []
         ports = {port.operand.name: port for port in lowered.inputs}
-        self._inputs = [ports[port.get_node().get_friendly_name()] for port in self._compiled.inputs]
+        self._inputs = [ports[name] for name in names]
         results = {name: index for index, port in enumerate(self._compiled.outputs) for name in port.names}
         self._outputs = [(port.value.name, results[port.operand.name]) for port in lowered.outputs]
         half = [index for port, (_, index) in zip(lowered.outputs, self._outputs, strict=True) if _is_half(port.value)]
         self._narrowed = frozenset(half if engine.low_precision else ())
-        self._states = tuple(before.value.name for before, _ in lowered.states)
+        self._states = tuple(lowered.states)
 
     def run(self, inputs: Mapping[str, Any], state: Mapping[str, OpenVinoState] | None = None) -> dict[str, Any]:
         feed = [np.asarray(inputs[port.value.name], port.operand.dtype) for port in self._inputs]
@@ -107,7 +108,7 @@ class OpenVinoExecutable:
 
     def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
         whole = durations(functools.partial(self.run, inputs, self.new_state()), runs)
-        compiled = _compile(self.lowered, self._engine, counters=True)
+        compiled, _ = _compile(self.lowered, self._engine, counters=True)
         request = Request(compiled)
         run = functools.partial(request.infer, [np.asarray(inputs[port.value.name], port.operand.dtype) for port in self._inputs])
         return (openvino_times(self.lowered, compiled, request.request, run, self._engine.device, whole),)
@@ -117,12 +118,12 @@ class OpenVinoExecutable:
             return {}
         request = Request(self._compiled, self._narrowed)
         variables = {variable.name: variable for variable in request.request.query_state()}
-        states = {}
-        for before, after in self.lowered.states:
-            variable = variables[before.operand.name + after.operand.name]  # so the transformation names it
+        for variable in variables.values():
             variable.reset()
-            states[before.value.name] = OpenVinoState(request, variable)
-        return states
+        return {
+            name: OpenVinoState(request, [variables[before.operand.name + after.operand.name] for before, after in pairs])
+            for name, pairs in self.lowered.states.items()  # variables are named so by the transformation that makes them
+        }
 
 
 def _is_half(value: Value) -> bool:
@@ -146,8 +147,11 @@ def device_kinds() -> frozenset[str]:
     return frozenset(name.partition(".")[0] for name in _core().available_devices)
 
 
-def _compile(lowered: Lowered, engine: OpenVinoEngine, counters: bool = False) -> Any:
-    """OpenVINO's compiled model; with ``counters`` it times its nodes, which are named after the program's operations."""
+def _compile(lowered: Lowered, engine: OpenVinoEngine, counters: bool = False) -> tuple[Any, list[str]]:
+    """OpenVINO's compiled model, and the names of its inputs, in whose place it may have put those of operators that it left out.
+
+    With ``counters`` it times its nodes, which are named after the program's operations.
+    """
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     if not engine.low_precision:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
@@ -157,7 +161,8 @@ def _compile(lowered: Lowered, engine: OpenVinoEngine, counters: bool = False) -
     if counters:
         settings["PERF_COUNT"] = "YES"
         name_after_operations(network, lowered)
-    return _core().compile_model(network, engine.device, settings)
+    names = [parameter.get_friendly_name() for parameter in network.get_parameters()]
+    return _core().compile_model(network, engine.device, settings), names
 
 
 def _network(lowered: Lowered, widened: bool) -> Any:
@@ -183,7 +188,7 @@ def _network(lowered: Lowered, widened: bool) -> Any:
         parameters[name].output(0).replace(constant.output(0))
         network.remove_parameter(parameters[name])
     if lowered.states:
-        _make_stateful(network, lowered.states)
+        _make_stateful(network, lowered.state_ports)
     if widened:
         _pass_through(network)
     network.validate_nodes_and_infer_types()

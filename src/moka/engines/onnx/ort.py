@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import torch
 
 from moka.engines.base import Segment
 from moka.engines.onnx.graph import Array, Packed, Target, onnx_dtype
-from moka.engines.onnx.lower import Lowered, lower, reasons
-from moka.engines.onnx.states import states_of
+from moka.engines.onnx.lower import Lowered, Port, lower, reasons
+from moka.engines.onnx.states import joined, parted, states_of
 from moka.engines.onnx.times import ort_times
 from moka.engines.times import SegmentTimes, durations
 from moka.ir.program import Operation
@@ -49,20 +49,20 @@ class OnnxRuntimeEngine:
 
 
 class OrtState:
-    """A state as a value of ONNX Runtime: a run takes it and gives the next one, and neither is copied."""
+    """A state as values of ONNX Runtime, one or one a row: a run takes them and gives the next ones, and neither are copied."""
 
-    __slots__ = ("value",)
+    __slots__ = ("values",)
 
-    def __init__(self, array: np.ndarray[Any, Any]) -> None:
-        self.value = _ort_value(array)
+    def __init__(self, arrays: Iterable[np.ndarray[Any, Any]]) -> None:
+        self.values = [_ort_value(array) for array in arrays]
 
     @property
     def tensor(self) -> torch.Tensor:
-        return torch.from_numpy(self.value.numpy())
+        return joined([value.numpy() for value in self.values])
 
     @tensor.setter
     def tensor(self, value: torch.Tensor) -> None:
-        self.value = _ort_value(value.detach().cpu().numpy().astype(self.value.numpy().dtype))
+        self.values = [_ort_value(array) for array in parted(value, len(self.values), self.values[0].numpy().dtype)]
 
 
 class OnnxRuntimeExecutable:
@@ -72,8 +72,8 @@ class OnnxRuntimeExecutable:
         self.lowered = lowered
         self._inputs = [(port.value.name, port.operand.name, port.operand.dtype) for port in lowered.inputs]
         self._outputs = [port.value.name for port in lowered.outputs]
-        self._results = [port.operand.name for port in lowered.outputs] + [after.operand.name for _, after in lowered.states]
-        self._states = tuple(before.value.name for before, _ in lowered.states)
+        self._results = [port.operand.name for port in lowered.outputs] + [after.operand.name for _, after in lowered.state_ports]
+        self._states = tuple(lowered.states)
         self._settings = providers, threads
         self._session = _session(lowered, providers, threads)
 
@@ -85,25 +85,29 @@ class OnnxRuntimeExecutable:
 
     def _run_with(self, feed: dict[str, Any], states: list[OrtState]) -> dict[str, Any]:
         values = {name: _ort_value(array) for name, array in feed.items()}
-        values.update((before.operand.name, state.value) for (before, _), state in zip(self.lowered.states, states, strict=True))
+        held = [value for state in states for value in state.values]
+        values.update((before.operand.name, value) for (before, _), value in zip(self.lowered.state_ports, held, strict=True))
         results = self._session.run_with_ort_values(self._results, values)
-        for state, value in zip(states, results[len(self._outputs) :], strict=True):
-            state.value = value
+        after = iter(results[len(self._outputs) :])
+        for state in states:
+            state.values = [next(after) for _ in state.values]
         return {name: value.numpy() for name, value in zip(self._outputs, results, strict=False)}
 
     def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
         whole = durations(functools.partial(self.run, inputs, self.new_state()), runs)
         feed = {name: np.asarray(inputs[key], dtype) for key, name, dtype in self._inputs}
-        feed |= {before.operand.name: np.zeros(before.operand.static_shape, before.operand.dtype) for before, _ in self.lowered.states}
+        feed |= {before.operand.name: _zeros(before) for before, _ in self.lowered.state_ports}
         providers, threads = self._settings
         device = "cpu" if providers[0] == "CPUExecutionProvider" else "gpu"
         start = functools.partial(_session, self.lowered, providers, threads)
         return (ort_times(self.lowered, start, lambda session: session.run(self._results, feed), device, whole),)
 
     def new_state(self) -> dict[str, OrtState]:
-        return {
-            before.value.name: OrtState(np.zeros(before.operand.static_shape, before.operand.dtype)) for before, _ in self.lowered.states
-        }
+        return {name: OrtState(_zeros(before) for before, _ in pairs) for name, pairs in self.lowered.states.items()}
+
+
+def _zeros(port: Port) -> np.ndarray[Any, Any]:
+    return np.zeros(port.operand.static_shape, port.operand.dtype)
 
 
 def _ort_value(array: np.ndarray[Any, Any]) -> Any:

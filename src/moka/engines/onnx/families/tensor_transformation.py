@@ -186,9 +186,11 @@ def slice_update(
         selection: dict[str, Any] = {"begin": begin, "end": end, "stride": stride, "begin_mask": begin_mask, "end_mask": end_mask}
         return _scattered(g, x, update, selection | {"squeeze_mask": squeeze_mask})
     update = g.node("Unsqueeze", update, g.ints(squeezed)) if squeezed else update
-    ranges = []
+    ranges: list[tuple[Operand | int, Operand | int]] = []
     for axis in range(x.rank):
-        if axis in squeezed:
+        if axis in squeezed and x.is_static(axis) and x.size(axis) == 1:
+            ranges.append((0, _LAST))
+        elif axis in squeezed:
             ranges.append(_one(g, x, _entry(g, begin, axis, begin_mask), axis))
         else:
             ranges.append((_edge(g, x, begin, axis, begin_mask, 0), _edge(g, x, end, axis, end_mask, _LAST)))
