@@ -99,6 +99,21 @@ def test_pytorch_goes_on_with_the_memory_that_it_knows(name: str, tmp_path: Path
     assert_same(load(tmp_path / "a.moka")(*inputs), wanted)
 
 
+def test_results_lie_as_those_of_pytorch() -> None:
+    conv, x = torch.nn.Conv2d(3, 8, 3).eval(), last(2, 3, 9, 9)
+
+    def rows(x: torch.Tensor) -> torch.Tensor:
+        y = conv(x)
+        torch._dynamo.graph_break()
+        return y.permute(0, 2, 3, 1).view(2, -1)
+
+    with torch.no_grad():
+        assert_same(torch.compile(rows, backend="moka")(x), rows(x))
+        fast = delegate(exported(conv, x))
+        assert fast(x).stride() == conv(x).stride()
+        assert_same(fast(x), conv(x))
+
+
 @pytest.mark.parametrize("case", [Pooled(), WHOLE["frames"][0]])
 def test_converted(case: Any) -> None:
     x = last(2, 3, 9, 9) if isinstance(case, Pooled) else across(1, 200)

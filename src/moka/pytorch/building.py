@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.export.graph_signature import OutputKind
 from torch.fx import GraphModule, Node
 from torch.fx.passes.tools_common import stable_topological_sort
 
@@ -98,7 +99,8 @@ def _place(program: Program, partitions: Sequence[Sequence[Node]], cuts: Sequenc
     moved: dict[Node, Node] = {}
     for index, (nodes, item, segment) in enumerate(zip(partitions, cuts, segments, strict=True)):
         _replace(program.module, f"segment_{index}", segment, nodes, item, moved)
-    restore_order(program.module.graph, moved.values())
+    outputs = zip(outputs_of(program.module.graph), program.results, strict=True)
+    restore_order(program.module.graph, moved.values(), {node for node, (kind, _) in outputs if kind is OutputKind.USER_OUTPUT})
     stable_topological_sort(program.module)
     program.module.graph.eliminate_dead_code()
     program.module.graph.lint()

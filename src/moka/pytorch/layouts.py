@@ -6,7 +6,7 @@ difference to what they hold, but to the operators that look at memory: `view`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -50,10 +50,15 @@ def _is_view(node: Node) -> bool:
     return isinstance(value, torch.Tensor) and value.dtype is source.dtype
 
 
-def restore_order(graph: Graph, nodes: Iterable[Node]) -> None:
-    """Lets what comes out of Core ML, and PyTorch goes on with, lie in memory as it did when the program was captured."""
+def restore_order(graph: Graph, nodes: Iterable[Node], given: Container[Node]) -> None:
+    """Lets what comes out of Core ML lie in memory as it did when the program was captured, where PyTorch goes on with it.
+
+    Args:
+        nodes: what comes out of Core ML.
+        given: what the program gives to its caller, who goes on with it, too.
+    """
     for node in nodes:
-        users = [user for user in node.users if user.op == "call_function"]
+        users = [user for user in node.users if user.op == "call_function" or (user.op == "output" and node in given)]
         order = _order(node.meta["val"])
         if not users or order == sorted(order):
             continue
