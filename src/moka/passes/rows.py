@@ -28,7 +28,7 @@ _PLACES = {
 
 
 def split_states(function: Function) -> dict[Value, list[Value]]:
-    """Takes apart, in place, every state of which each operation reads or replaces one row, one entry of its first axis, and none is unused.
+    """Takes apart, in place, every state of which each operation uses one row, one entry of its first axis, and no row is without use.
 
     Returns:
         For each such state the states that stand for it, one a row, with a first axis of size 1.

@@ -95,6 +95,8 @@ class _Lowerer:
         self.operands: dict[Value, Operand] = {}
         self._computed: set[Operation] = set()
         """Operations that can't be computed ahead, so that a chain of them is not walked for each of its members."""
+        self._given: set[str] = set()
+        """Names of outputs that states have."""
         self.uses: dict[Value, set[str]] = {}
         """Where each value goes, as ``linear.weight``, or ``linear.weight of quantized`` where it meets quantized activations."""
 
@@ -105,7 +107,7 @@ class _Lowerer:
         self.uses = _uses(segment)
         self._operations(segment.operations, self.graph)
         outputs = [Port(value, self._output(result)) for value, result in zip(stated.outputs, segment.outputs, strict=True)]
-        written = {value: Port(value, self._named(self.graph.states[value], f"{value.name}_out")) for value in states}
+        written = {value: Port(value, self._written(value)) for value in states}
         taken_in, given_out = (*inputs, *states.values()), (*outputs, *written.values())
         graph = self.graph.message("moka", [port.operand for port in taken_in], [port.operand for port in given_out])
         versions = {"": self.target.opset, "com.microsoft": 1}
@@ -173,6 +175,14 @@ class _Lowerer:
         self._refuse_empty(operand)
         given = replace(operand, shape=value.type.shape if isinstance(value.type, TensorType) else None)
         return self._named(given, value.name)
+
+    def _written(self, state: Value) -> Operand:
+        """What a state holds in the end: the very result of a node, so that a runtime may write it to where the state lies."""
+        operand = self.graph.states[state]
+        if operand.name in self._given or not any(operand.name in node.output for node in self.graph.nodes):
+            operand = self._named(operand, f"{state.name}_out")
+        self._given.add(operand.name)
+        return operand
 
     def _named(self, operand: Operand, name: str) -> Operand:
         """The operand under a name of its own, as outputs need one."""

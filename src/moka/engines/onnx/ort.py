@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from moka.engines.base import Segment
 from moka.engines.onnx.graph import Array, Packed, Target, onnx_dtype
-from moka.engines.onnx.lower import Lowered, Port, lower, reasons
+from moka.engines.onnx.lower import Lowered, Port, lower, reasons, taken
 from moka.engines.onnx.states import joined, parted, states_of
 from moka.engines.onnx.times import ort_times
 from moka.engines.times import SegmentTimes, durations
@@ -72,8 +73,9 @@ class OnnxRuntimeExecutable:
         self.lowered = lowered
         self._inputs = [(port.value.name, port.operand.name, port.operand.dtype) for port in lowered.inputs]
         self._outputs = [port.value.name for port in lowered.outputs]
-        self._results = [port.operand.name for port in lowered.outputs] + [after.operand.name for _, after in lowered.state_ports]
+        self._results = [port.operand.name for port in lowered.outputs]
         self._states = tuple(lowered.states)
+        self._in_place = _updated_in_place(lowered)
         self._settings = providers, threads
         self._session = _session(lowered, providers, threads)
 
@@ -84,26 +86,51 @@ class OnnxRuntimeExecutable:
         return dict(zip(self._outputs, self._session.run(self._results, feed), strict=True))
 
     def _run_with(self, feed: dict[str, Any], states: list[OrtState]) -> dict[str, Any]:
-        values = {name: _ort_value(array) for name, array in feed.items()}
-        held = [value for state in states for value in state.values]
-        values.update((before.operand.name, value) for (before, _), value in zip(self.lowered.state_ports, held, strict=True))
-        results = self._session.run_with_ort_values(self._results, values)
-        after = iter(results[len(self._outputs) :])
+        results, after = self._bound(self._session, feed, [value for state in states for value in state.values])
+        left = iter(after)
         for state in states:
-            state.values = [next(after) for _ in state.values]
-        return {name: value.numpy() for name, value in zip(self._outputs, results, strict=False)}
+            state.values = [next(left) for _ in state.values]
+        return {name: value.numpy() for name, value in zip(self._outputs, results, strict=True)}
+
+    def _bound(self, session: Any, feed: Mapping[str, Any], states: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Runs with states, each written to where it lies if it may be; gives the results and the states after the run."""
+        binding = session.io_binding()
+        for name, array in feed.items():
+            binding.bind_ortvalue_input(name, _ort_value(array))
+        for name in self._results:
+            binding.bind_output(name)
+        for (before, after), value in zip(self.lowered.state_ports, states, strict=True):
+            binding.bind_ortvalue_input(before.operand.name, value)
+            if before.operand.name in self._in_place:
+                binding.bind_ortvalue_output(after.operand.name, value)
+            else:
+                binding.bind_output(after.operand.name)
+        session.run_with_iobinding(binding)
+        given = binding.get_outputs()
+        count = len(self._results)
+        kept = [before.operand.name in self._in_place for before, _ in self.lowered.state_ports]
+        return given[:count], [old if same else new for same, old, new in zip(kept, states, given[count:], strict=True)]
 
     def times(self, inputs: Mapping[str, Any], runs: int) -> tuple[SegmentTimes, ...]:
         whole = durations(functools.partial(self.run, inputs, self.new_state()), runs)
         feed = {name: np.asarray(inputs[key], dtype) for key, name, dtype in self._inputs}
-        feed |= {before.operand.name: _zeros(before) for before, _ in self.lowered.state_ports}
+        states = [_ort_value(_zeros(before)) for before, _ in self.lowered.state_ports]
         providers, threads = self._settings
         device = "cpu" if providers[0] == "CPUExecutionProvider" else "gpu"
         start = functools.partial(_session, self.lowered, providers, threads)
-        return (ort_times(self.lowered, start, lambda session: session.run(self._results, feed), device, whole),)
+        return (ort_times(self.lowered, start, lambda session: self._bound(session, feed, states), device, whole),)
 
     def new_state(self) -> dict[str, OrtState]:
         return {name: OrtState(_zeros(before) for before, _ in pairs) for name, pairs in self.lowered.states.items()}
+
+
+def _updated_in_place(lowered: Lowered) -> frozenset[str]:
+    """Inputs of states that nothing reads but the scatter that makes the state's output of it: it may write to where the state lies."""
+    graph = lowered.model.graph
+    readers = Counter(name for node in graph.node for name in taken(node))
+    scattered = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "ScatterND"}
+    names = ((before.operand.name, after.operand.name) for before, after in lowered.state_ports)
+    return frozenset(before for before, after in names if scattered.get(after) == before and readers[before] == 1)
 
 
 def _zeros(port: Port) -> np.ndarray[Any, Any]:

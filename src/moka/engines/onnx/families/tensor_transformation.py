@@ -180,12 +180,15 @@ def slice_update(
     end_mask: tuple[bool, ...] | None,
     squeeze_mask: tuple[bool, ...] | None,
 ) -> Operand:
-    """The part before, the update and the part after, joined, axis by axis; with steps, by the positions of the elements."""
+    """The part before, the update and the part after, joined, axis by axis; with steps, by the positions of the elements.
+
+    ONNX Runtime is told the positions of the parts of the update instead, which it can write to where x lies.
+    """
     squeezed = [axis for axis in range(x.rank) if squeeze_mask and squeeze_mask[axis]]
     if stride and any(step != 1 for axis, step in enumerate(stride) if axis not in squeezed):
         selection: dict[str, Any] = {"begin": begin, "end": end, "stride": stride, "begin_mask": begin_mask, "end_mask": end_mask}
         return _scattered(g, x, update, selection | {"squeeze_mask": squeeze_mask})
-    update = g.node("Unsqueeze", update, g.ints(squeezed)) if squeezed else update
+    update = _unsqueezed(g, update, squeezed) if squeezed else update
     ranges: list[tuple[Operand | int, Operand | int]] = []
     for axis in range(x.rank):
         if axis in squeezed and x.is_static(axis) and x.size(axis) == 1:
@@ -194,7 +197,47 @@ def slice_update(
             ranges.append(_one(g, x, _entry(g, begin, axis, begin_mask), axis))
         else:
             ranges.append((_edge(g, x, begin, axis, begin_mask, 0), _edge(g, x, end, axis, end_mask, _LAST)))
+    if g.target.name == "onnxruntime" and x.is_static() and update.shape is not None and any(bounds != (0, _LAST) for bounds in ranges):
+        return g.node("ScatterND", x, _positions(g, x, update, [first for first, _ in ranges], _sliced(ranges)), update)
     return _replaced(g, x, update, ranges, 0)
+
+
+def _unsqueezed(g: Graph, x: Operand, axes: Sequence[int]) -> Operand:
+    """x with axes of size 1, which are counted in the result."""
+    if x.shape is None:
+        return g.node("Unsqueeze", x, g.ints(axes))
+    shape = list(x.shape)
+    for axis in axes:
+        shape.insert(axis, 1)
+    return g.node("Unsqueeze", x, g.ints(axes), shape=tuple(shape))
+
+
+def _sliced(ranges: Sequence[tuple[Operand | int, Operand | int]]) -> int:
+    """How many axes there are up to the last one of which not all is taken."""
+    return max(axis + 1 for axis, bounds in enumerate(ranges) if bounds != (0, _LAST))
+
+
+def _positions(g: Graph, x: Operand, update: Operand, firsts: Sequence[Operand | int], count: int) -> Operand:
+    """Where the parts of an update go, by the first ``count`` axes: int64, of the update's sizes along those and an axis of ``count``."""
+    sizes = g.node("Concat", g.node("Slice", g.shape_of(update), g.ints([0]), g.ints([count])), g.ints([1]), axis=0)
+    parts = []
+    for axis, first in enumerate(firsts[:count]):
+        along = g.ints([-1 if other == axis else 1 for other in range(count + 1)])
+        parts.append(g.node("Expand", g.node("Reshape", _along(g, x, update, first, axis), along), sizes))
+    return g.node("Concat", *parts, axis=-1) if count > 1 else parts[0]
+
+
+def _along(g: Graph, x: Operand, update: Operand, first: Operand | int, axis: int) -> Operand:
+    """The positions in x along one axis that an update goes to, from ``first`` on, which may count from the end."""
+    if isinstance(first, int) and update.is_static(axis):
+        return g.ints(range(first % x.size(axis), first % x.size(axis) + update.size(axis)))
+    count = g.node("Squeeze", g.size_of(update, axis), g.ints([0]))
+    steps = g.node("Range", _scalar(g, 0), count, _scalar(g, 1))
+    if isinstance(first, int):
+        return g.node("Add", steps, g.ints([first % x.size(axis)]))
+    negative = g.node("Less", first, g.ints([0]), dtype=np.bool_)
+    start = g.node("Where", negative, g.node("Add", first, g.ints([x.size(axis)])), first, dtype=np.int64)
+    return g.node("Add", steps, start)
 
 
 def _edge(
