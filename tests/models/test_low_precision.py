@@ -51,3 +51,12 @@ def test_what_is_declared_fp32_stays_fp32(precision: Any, tmp_path: Path) -> Non
     plans = [moka.load(path, engine="openvino", allow_low_precision=allowed).plan() for allowed in (True, False)]
     assert "nothing is computed in bf16" in str(plans[0])
     assert plans[0].estimate == plans[1].estimate
+
+
+def test_comparing_tells_what_it_costs(tmp_path: Path) -> None:
+    path = package(tmp_path, ct.precision.FLOAT16)
+    for allowed, error in ((True, 2**-9 / (1 + 2**-9) if HAS_BFLOAT16 else 0), (False, 0)):
+        made = moka.pytorch.compare(path, None, {"x": X}, engine="openvino", allow_low_precision=allowed, tolerance=1e-3)
+        assert made.outputs[0].error == pytest.approx(error, rel=1e-3)
+        assert made.agrees == (error < 1e-3)
+    assert "engine of its plan, low precision allowed" in moka.pytorch.compare(path, None, {"x": X}, allow_low_precision=True).summary()

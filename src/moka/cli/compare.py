@@ -25,6 +25,7 @@ __all__ = ["command"]
     type=click.Choice(["torch", "onnxruntime", "openvino", "coreml"]),
     help="Compare only the outputs, as this engine gives them.",
 )
+@click.option("--allow-low-precision", is_flag=True, help="Compare only the outputs, computed in bf16 where the model allows it.")
 @click.option("--function", metavar="NAME", help="The function to run, of a model with several.")
 @click.option("--input", "-i", "inputs", multiple=True, metavar="NAME=VALUE", help="An input of the model: a file, a number or JSON.")
 @click.option("--random", "seed", type=int, default=0, show_default=True, metavar="SEED", help="Of the inputs, where none are given.")
@@ -38,6 +39,7 @@ def command(
     model: str | None,
     numerics: Any,
     engine: Any,
+    allow_low_precision: bool,
     function: str | None,
     inputs: Sequence[str],
     seed: int,
@@ -54,6 +56,7 @@ def command(
     \b
     moka compare net.pt2 net.mlpackage
     moka compare net.mlpackage --numerics fp16
+    moka compare net.mlpackage --allow-low-precision
     moka compare float.mlpackage quantized.mlpackage --numerics fp32 --tolerance 0.1
     """
     subject = reference if model is None else model
@@ -63,7 +66,8 @@ def command(
         loaded = moka.load(subject, function=function)
         data = _data(inputs, loaded, seed) if inputs else None
         other = loaded if model is None else reference
-        made = moka.pytorch.compare(other, loaded, data, numerics=numerics, engine=engine, tolerance=tolerance, seed=seed)
+        options = {"numerics": numerics, "engine": engine, "allow_low_precision": allow_low_precision, "tolerance": tolerance, "seed": seed}
+        made = moka.pytorch.compare(other, loaded, data, **options)
     if as_json:
         print_json(made.to_dict())
     else:

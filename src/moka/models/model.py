@@ -165,6 +165,10 @@ class Model(ABC):
             raise InputError("a state goes with one prediction, not with a list of them: call predict once for each")
         return self._predict_batch([self._inputs(item) for item in data]) if data else []
 
+    def predict_unchecked(self, inputs: dict[str, Any], state: ModelState | None = None) -> dict[str, Any]:
+        """`predict` for callers that know their inputs to be all there, as arrays of the declared types and of allowed shapes."""
+        return self._predict(inputs, state)
+
     async def predict_async(self, data: Data | Sequence[Data], state: ModelState | None = None) -> dict[str, Any] | list[dict[str, Any]]:
         """`predict` in a thread of its own, so that an event loop goes on meanwhile; several may run at once, each with its own state."""
         return await asyncio.to_thread(self.predict, data, state)

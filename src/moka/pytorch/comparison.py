@@ -109,6 +109,7 @@ def compare(
     *,
     numerics: CompareNumerics = "device",
     engine: EngineName | None = None,
+    allow_low_precision: bool = False,
     tolerance: float | None = None,
     seed: int = 0,
 ) -> Comparison:
@@ -124,6 +125,7 @@ def compare(
         numerics: ``fp32`` rounds nothing; ``fp16`` computes and holds every value in fp16; ``device`` computes in float32 and rounds each
             operation's result to its declared type, as Apple's fp16 units do.
         engine: compares only the outputs, as this engine computes them.
+        allow_low_precision: the same in bf16, where `load` would compute in it: what that costs in precision.
         tolerance: the error allowed; None for 1e-4 where everything is fp32, and 2e-2 where anything is fp16, weights among it.
         seed: of random inputs.
 
@@ -144,14 +146,15 @@ def compare(
     matches = match(plain.kept, against.kept, max(bound, _SAME))
     if against is not plain:
         matches = without_coincidences(matches, function_of(subject, tensors), max(bound, _SAME))
-    if engine is None:
+    if engine is None and not allow_low_precision:
         run = plain if numerics == "fp32" else _run(subject, tensors, numerics)
         layers = with_sources([judge(item, own, matches.get(own), bound) for item, own in zip(run.kept, plain.kept, strict=True)])
         found, how = run.outputs, f"in {numerics}"
     else:
-        configuration = Configuration(function=subject.configuration.function, engine=engine)
+        options: dict[str, Any] = {"function": subject.configuration.function, "allow_low_precision": allow_low_precision}
+        configuration = Configuration(**options, engine=engine or "auto")
         found = load_configured(subject.path, configuration, subject.sections).predict(arrays)
-        layers, how = [], f"with {engine}"
+        layers, how = [], f"with {engine or 'the engine of its plan'}" + (", low precision allowed" if allow_low_precision else "")
     outputs = [judge_output(name, found[name], value, bound) for name, value in against.outputs.items() if name in found]
     matched = {id(item) for item in matches.values()}
     lone = tuple(item.name for item in against.kept if id(item) not in matched)

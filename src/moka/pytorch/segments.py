@@ -82,6 +82,21 @@ class Ports:
             raise FormatError(path, f"is damaged: {type(error).__name__}: {error}") from error
 
 
+@dataclass(frozen=True)
+class _Array:
+    """An input that the model takes as the program has it: an array of one type and shape."""
+
+    feature: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    def fits(self, value: Any) -> bool:
+        """Whether the value is such an array, in the processor's memory: then there is nothing to check or to convert."""
+        return bool(
+            value.shape == self.shape and value.dtype is self.dtype and value.is_cpu and not value.requires_grad and not value.is_neg()
+        )
+
+
 class Segment(torch.nn.Module):
     """Runs a Core ML model on tensors, and gives tensors of the types that the program had.
 
@@ -111,14 +126,11 @@ class Segment(torch.nn.Module):
         self.state: Any = model.make_state() if ports.states else None
         self._inputs = [(port.feature, port.scalar) for port in ports.inputs]
         self._outputs = [(port.feature, port.torch_dtype, port.scalar) for port in ports.outputs]
+        self._arrays = _arrays(model, ports)
 
     def forward(self, *values: Any) -> tuple[torch.Tensor, ...]:
-        feed = {
-            name: np.reshape(np.asarray(value), (1,)) if scalar else value.numpy(force=True)
-            for (name, scalar), value in zip(self._inputs, values, strict=True)
-        }
         try:
-            found = self.model.predict(feed, self.state)
+            found = self._predicted(values)
         except InputError:
             if self.original is None or not _too_wide(values):
                 raise
@@ -126,6 +138,16 @@ class Segment(torch.nn.Module):
         return tuple([self._tensor(found[name], dtype, scalar) for name, dtype, scalar in self._outputs])
 
     __call__ = forward  # nobody hooks into a segment, and hooks cost more than all else here
+
+    def _predicted(self, values: Sequence[Any]) -> dict[str, Any]:
+        if self._arrays is not None and all(map(_Array.fits, self._arrays, values)):
+            arrays = {array.feature: value.numpy() for array, value in zip(self._arrays, values, strict=True)}
+            return self.model.predict_unchecked(arrays, self.state)  # type: ignore[no-any-return]
+        feed = {
+            name: np.reshape(np.asarray(value), (1,)) if scalar else value.numpy(force=True)
+            for (name, scalar), value in zip(self._inputs, values, strict=True)
+        }
+        return self.model.predict(feed, self.state)  # type: ignore[no-any-return]
 
     def write_states(self, values: Sequence[torch.Tensor]) -> None:
         """Replaces the states' content, in the order of the ports."""
@@ -183,6 +205,22 @@ def _model(package: Path, config: DelegateConfig, sections: Sections | None) -> 
     from moka.models.model import load_configured
 
     return load_configured(package, Configuration(config.compute_units, engine=config.engine, threads=config.threads), sections)
+
+
+def _arrays(model: Any, ports: Ports) -> list[_Array] | None:
+    """A model's inputs, where all are arrays that it takes as the program has them; else None."""
+    from moka.models.features import MultiArrayFeature
+    from moka.models.program_model import ProgramModel
+
+    if not isinstance(model, ProgramModel):
+        return None
+    features = [model.function.inputs[port.feature] for port in ports.inputs]
+    found = [
+        _Array(port.feature, port.torch_dtype, feature.shape)
+        for port, feature in zip(ports.inputs, features, strict=True)
+        if isinstance(feature, MultiArrayFeature) and feature.is_fixed and feature.dtype == port.dtype and not (port.scalar or port.number)
+    ]
+    return found if len(found) == len(features) else None
 
 
 def _too_wide(values: Sequence[Any]) -> bool:
