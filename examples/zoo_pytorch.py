@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -178,8 +179,9 @@ def show(results: list[Result]) -> None:
         table.add_row(mark(result), result.network, result.way, *cells(result))
     console = Console()
     console.print(table)
-    console.print(f"error: largest difference / PyTorch's largest output, at most {TOLERANCE:.0e}; FLOPs, nodes: share that is in Core ML;")
-    console.print("s: until all steps have run once, nothing cached; Moka, PyTorch: milliseconds a call, all steps together")
+    console.print(f"error: largest difference / PyTorch's largest output, at most {TOLERANCE:.0e}")
+    console.print("parts: Core ML models; FLOPs, nodes: the share of them in Core ML")
+    console.print("s: until all steps have run once, nothing cached; Moka, PyTorch: ms, all steps")
     for result in results:
         for reason, count in (result.kept or {}).items():
             console.print(f"{result.network} {result.way}: {count} nodes stay in PyTorch: {escape(reason)}")
@@ -210,6 +212,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     for name in ("coremltools", "transformers"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # of PyTorch's own code
     results = [visit(ZOO[name], way) for name in arguments.only for way in arguments.way]
     if arguments.json:
         print(json.dumps([asdict(result) | {"passed": result.passed} for result in results], indent=2))
