@@ -171,6 +171,24 @@ def test_a_runtime_that_refuses_the_graph_is_said_with_its_reason(
     assert said(moka.load(package, plan=tmp_path / "plan.json").plan()) == said(plan)
 
 
+def test_a_state_that_is_never_read_is_kept_all_the_same(folder: Path) -> None:
+    """OpenVINO's own states would be left out, so that PyTorch runs the model."""
+    from coremltools.converters.mil import Builder as mb  # noqa: N813
+    from coremltools.converters.mil.mil import types
+
+    specs = [mb.StateTensorSpec((2,), dtype=types.fp16), mb.TensorSpec((2,), dtype=types.fp16)]
+    program = mb.program(input_specs=specs, opset_version=ct.target.iOS18)(lambda held, x: mb.coreml_update_state(state=held, value=x))
+    path = convert(program, folder / "written.mlpackage", minimum_deployment_target=ct.target.iOS18)
+    for engine in ENGINES:
+        model = moka.load(path, engine=engine)
+        state = model.make_state()
+        for values in ([1, 2], [3, 4]):
+            (found,) = model.predict({"x": np.float16(values)}, state).values()
+            np.testing.assert_array_equal(found, values)
+            np.testing.assert_array_equal(state.read_state("held"), values)
+    assert "never read" in str(moka.load(path, engine="openvino").plan())
+
+
 def test_a_runtime_that_refuses_a_segment_is_said_with_its_reason(random: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from moka.engines.onnx.graph import Unlowerable
 

@@ -78,7 +78,7 @@ def prepare(function: Function, configuration: Configuration, sizes: Sizes | Non
     request = Request("", machine_name(configuration), sizes=sizes or Sizes())
     chosen = _fastest(function, found, configuration, request)
     try:
-        return _or_pytorch(lambda: _whole(function, chosen), [chosen.key], function, found)
+        return _or_pytorch(lambda: _whole(function, chosen), [chosen.key], function, found, passed=Unlowerable)
     except Unlowerable:
         made = make_plan(function, candidates(function, found, configuration), request)
         return _or_pytorch(lambda: _planned(function, made, found), set(made.pins().values()), function, found)
@@ -129,13 +129,15 @@ def _fastest(function: Function, found: list[Backend], configuration: Configurat
     return next(item for item in found if key in (None, item.key))
 
 
-def _or_pytorch(make: Callable[[], Execution], tried: Iterable[Key], function: Function, found: list[Backend]) -> Execution:
-    """What is made; where a runtime has something against the graph, whatever it is, PyTorch runs the whole."""
+def _or_pytorch(
+    make: Callable[[], Execution], tried: Iterable[Key], function: Function, found: list[Backend], passed: type[Exception] | tuple[()] = ()
+) -> Execution:
+    """What is made; where a runtime has something against the graph, PyTorch runs the whole. Errors to be ``passed`` go to the caller."""
     last = found[-1]
     others = [key for key in tried if key != last.key]
     try:
         return make()
-    except Unlowerable:
+    except passed:
         raise
     except Exception as error:
         if not others:
