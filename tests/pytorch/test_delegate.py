@@ -92,6 +92,19 @@ def test_sizes_stay_flexible() -> None:
     assert module.report().partitions == 2
 
 
+@pytest.mark.parametrize("dim", [Dim.AUTO, Dim.DYNAMIC, Dim("n", max=9)], ids=["auto", "dynamic", "named"])
+def test_a_flexible_size_may_be_1(dim: Any) -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x @ x.t(), dim=-1) @ x - x.mean(0)
+
+    program = exported(function, X, dynamic_shapes=(({0: dim},),))
+    module = delegate(program)
+    for size in (1, 3, 4):
+        x = torch.rand(size, 6)
+        assert_same(module(x), program.module()(x))
+        assert_same(module(x), function(x))
+
+
 def test_arithmetic_on_sizes_crosses_no_border() -> None:
     def halves(x: torch.Tensor) -> torch.Tensor:
         y = torch.special.bessel_j0(torch.cat([x, x * 2], dim=0))

@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from moka.errors import InputError
+from moka.pytorch.program import size_ranges
 
 __all__ = ["Argument", "Calling"]
 
@@ -130,7 +131,7 @@ class Calling:
         signature = exported.module_call_graph[0].signature
         assert signature is not None
         names = signature.forward_arg_names or []
-        calling = cls(arguments, signature.in_spec, signature.out_spec, names, exported.range_constraints)
+        calling = cls(arguments, signature.in_spec, signature.out_spec, names, size_ranges(exported))
         calling.module_call_graph = exported.module_call_graph[:1]
         return calling
 

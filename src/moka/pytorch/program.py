@@ -13,10 +13,21 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import GraphModule, Node
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from moka.pytorch.layouts import read_owners
 
-__all__ = ["Program", "is_constant_only", "is_random", "is_size", "outputs_of", "prepare", "symbol_ranges", "takes_one_of_several"]
+__all__ = [
+    "Program",
+    "is_constant_only",
+    "is_random",
+    "is_size",
+    "outputs_of",
+    "prepare",
+    "size_ranges",
+    "symbol_ranges",
+    "takes_one_of_several",
+]
 
 _SMALL = 2**16
 """Elements up to which constants are computed ahead even where that makes them larger."""
@@ -77,7 +88,7 @@ class Program:
                 constants[names[spec.arg.name]] = held.detach()
         inputs = tuple(names[spec.arg.name] for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT)
         results = tuple((spec.kind, spec.target) for spec in signature.output_specs)
-        return cls(module, constants, buffers, inputs, results, targets, exported.range_constraints)
+        return cls(module, constants, buffers, inputs, results, targets, size_ranges(exported))
 
     @property
     def writes(self) -> list[tuple[Node, str]]:
@@ -95,6 +106,15 @@ class Program:
         ]
         node.args = (tuple(value for value, _ in kept),)
         self.results = tuple(result for _, result in kept)
+
+
+def size_ranges(exported: ExportedProgram) -> dict[Any, ValueRanges[Any]]:
+    """The sizes that an exported program takes, by symbol.
+
+    PyTorch writes 2 as the smallest size where it was not told another (`Dim.AUTO`, `Dim.DYNAMIC`), and takes 1 all the same.
+    """
+    ranges = exported.range_constraints.items()
+    return {symbol: ValueRanges(1, bounds.upper) if bounds.lower == 2 else bounds for symbol, bounds in ranges}
 
 
 def _held(exported: ExportedProgram, spec: Any) -> torch.Tensor | None:
