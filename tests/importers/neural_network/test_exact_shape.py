@@ -238,6 +238,23 @@ def test_older_layers_take_blobs_whose_sizes_data_decides() -> None:
     check({"x": x}, build, np.concatenate([places, places])[:, :, 1:3], exact=True)
 
 
+@pytest.mark.parametrize("axes", [[0], [-1], [0, 1]])
+def test_scalars_have_the_axes_that_they_are_given(axes: list[int]) -> None:
+    """As coremltools writes the index of a dynamic slice: with no axis left it counts on one for each that is put in."""
+
+    def build(builder: Any) -> None:
+        builder.add_slice_static("s", "x", "one", [0, 2, 1], [0] * 3, [1] * 3, [False] * 3, [False] * 3, [True] * 3)
+        builder.add_squeeze("q", "v", "two", squeeze_all=True)
+        builder.add_reduce_sum("r", "x", "all", None, False, True)
+        builder.add_argmax("a", "w", "largest", axis=0, keepdims=False)
+        for name in ("one", "two", "all", "largest"):
+            builder.add_expand_dims(f"e_{name}", name, f"{name}_1", axes)
+        builder.add_concat_nd("c", ["one_1", "two_1", "all_1", "largest_1"], "y", 0)
+
+    expected = np.array([X[0, 2, 1], 3, X.sum(), 2]).reshape(4, *[1] * (len(axes) - 1))
+    check({"x": X, "v": np.full((1, 1, 1), 3, np.float32), "w": np.float32([1, 5, 7, 2])}, build, expected, exact=True)
+
+
 def test_blobs_have_one_axis_at_least() -> None:
     def build(builder: Any) -> None:
         builder.add_slice_static("s", "x", "one", [0, 2, 1], [0] * 3, [1] * 3, [False] * 3, [False] * 3, [True] * 3)

@@ -45,6 +45,8 @@ class NetworkBuilder:
         self.rank5 = rank5
         self.weights = weights
         self.blobs: dict[str, Value] = {}
+        self.scalars: set[Value] = set()
+        """Blobs of which all axes were taken away: they have one all the same, but for a layer that gives them new ones."""
         self.operations: list[Operation] = []
         self.layer: Any = None
         self.shapes = ShapeInference(OPSET)

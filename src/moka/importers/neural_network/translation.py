@@ -52,5 +52,8 @@ def _state_ranks(results: Sequence[Value], tensors: Sequence[Any]) -> None:
 
 def _with_axes(net: NetworkBuilder, value: Value) -> Value:
     """The value with one axis at least, as all blobs have."""
-    scalar = isinstance(value.type, TensorType) and value.type.rank == 0
-    return net.emit("expand_dims", rank=1, x=value, axes=[0]) if scalar else value
+    if not isinstance(value.type, TensorType) or value.type.rank != 0:
+        return value
+    blob = net.emit("expand_dims", rank=1, x=value, axes=[0])
+    net.scalars.add(blob)
+    return blob

@@ -40,21 +40,26 @@ def reshape_dynamic(net: NetworkBuilder, params: Any, x: Value, target: Value) -
 
 @layer("squeeze")
 def squeeze(net: NetworkBuilder, params: Any, x: Value) -> Value:
-    """Without axes of size 1: those that the layer names, or all. One axis stays."""
+    """Without axes of size 1: those that the layer names, or all. One axis stays of a blob that then is a scalar."""
     rank = net.rank(x)
     if params.squeezeAll:
         axes = [axis for axis, size in enumerate(net.static_shape(x)) if size == 1]
     else:
         axes = sorted({axis % rank for axis in params.axes})
+    left = axes[1:] if len(axes) == rank else axes
+    result = net.emit("squeeze", rank=rank - len(left), x=x, axes=left) if left else net.emit("identity", rank=rank, x=x)
     if len(axes) == rank:
-        axes = axes[1:]
-    return net.emit("squeeze", rank=rank - len(axes), x=x, axes=axes) if axes else net.emit("identity", rank=rank, x=x)
+        net.scalars.add(result)
+    return result
 
 
 @layer("expandDims")
 def expand_dims(net: NetworkBuilder, params: Any, x: Value) -> Value:
-    """With new axes of size 1, which are the result's ``axes``."""
-    return net.emit("expand_dims", rank=outer_rank(known_rank(x), len(params.axes)), x=x, axes=list(params.axes))
+    """With new axes of size 1, which are the result's ``axes``. What is a scalar has none before."""
+    axes = list(params.axes)
+    if x in net.scalars:
+        return net.emit("reshape", rank=len(axes), x=x, shape=[1] * len(axes))
+    return net.emit("expand_dims", rank=outer_rank(known_rank(x), len(axes)), x=x, axes=axes)
 
 
 @layer("flattenTo2D")

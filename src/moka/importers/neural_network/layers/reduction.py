@@ -43,7 +43,10 @@ def _extreme(kind: str, operation: str) -> None:
         keep = not params.removeDim or rank == 1  # results have one axis at least
         result_rank = rank if keep or rank is None else rank - 1
         (position,) = net.emit_all(operation, 1, rank=result_rank, dtype="int32", x=x, axis=params.axis, keep_dims=keep)
-        return net.cast(position, "fp32")
+        result = net.cast(position, "fp32")
+        if params.removeDim and rank == 1:
+            net.scalars.add(result)
+        return result
 
 
 _extreme("argMax", "reduce_argmax")
