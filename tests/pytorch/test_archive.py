@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
 import subprocess
 import sys
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -300,3 +302,19 @@ def test_pickles_are_refused(archive: Path, tmp_path: Path) -> None:
     hostile = changed(archive, tmp_path / "hostile.moka", lambda n, d: program_changed(d, sample, tmp_path) if n == "program.pt2" else d)
     with pytest.raises(moka.FormatError, match="may be code"):
         moka.pytorch.load(hostile)
+
+
+@pytest.mark.parametrize(("model", "sizes"), [(Middle(), (2, 3, 8, 8)), (Counting(), (3, 4))], ids=["several models", "buffers"])
+def test_models_are_freed_with_the_module(model: torch.nn.Module, sizes: tuple[int, ...], tmp_path: Path) -> None:
+    """At once: they may be large, and nobody knows when garbage is collected."""
+    moka.pytorch.save(moka.pytorch.delegate(exported(model, torch.rand(sizes))), tmp_path / "net.moka")
+    gc.collect()
+    gc.disable()
+    try:
+        loaded = moka.pytorch.load(tmp_path / "net.moka")
+        models = [weakref.ref(segment.model) for segment in loaded.segments.values()]
+        assert models
+        del loaded
+        assert [found() for found in models] == [None] * len(models)
+    finally:
+        gc.enable()

@@ -83,7 +83,7 @@ class DelegatedModule(torch.nn.Module):
         self.calling = calling
         self._report = report
         self.results = program.results
-        self._values: list[tuple[torch.nn.Module, str] | int] = []
+        self._values: list[tuple[torch.nn.Module | None, str] | int] = []
         inputs = {name: index for index, name in enumerate(program.inputs)}
         self._input_index = dict(inputs)
         self.targets: list[str | None] = []
@@ -104,15 +104,20 @@ class DelegatedModule(torch.nn.Module):
         self._run = _only_segment(module) or module.forward
         self._writes = any(kind is not OutputKind.USER_OUTPUT for kind, _ in self.results)
         self._write_states()
-        self.register_state_dict_pre_hook(lambda *_: self.read_states())  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_post_hook(lambda *_: self._write_states())  # type: ignore[no-untyped-call]
+        self.register_state_dict_pre_hook(lambda owner, *_: owner.read_states())  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(lambda owner, *_: owner._write_states())  # type: ignore[no-untyped-call]
+        module.graph.owning_module = None  # the graph would hold the models until somebody collects garbage
         super().train(False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         flat = self.calling.flatten(args, kwargs)
-        values = flat if self._takes_inputs_only else [flat[item] if isinstance(item, int) else getattr(*item) for item in self._values]
+        values = flat if self._takes_inputs_only else [self._value(item, flat) for item in self._values]
         outputs = self._run(*values)  # nothing in it requires gradients
         return self.calling.unflatten(self._written(outputs, flat) if self._writes else outputs)
+
+    def _value(self, item: tuple[torch.nn.Module | None, str] | int, flat: Sequence[Any]) -> Any:
+        """An argument of the graph: one of the call's, or a tensor that the module holds."""
+        return flat[item] if isinstance(item, int) else getattr(item[0] or self, item[1])
 
     @property
     def segments(self) -> dict[str, Segment]:
@@ -154,8 +159,8 @@ class DelegatedModule(torch.nn.Module):
             for target, value in zip(segment.ports.buffers, segment.read_states(), strict=True):
                 self.get_buffer(target).copy_(value)
 
-    def _hold(self, target: str, tensor: torch.Tensor) -> tuple[torch.nn.Module, str]:
-        """Keeps a tensor as a buffer under the name that it had in the original module."""
+    def _hold(self, target: str, tensor: torch.Tensor) -> tuple[torch.nn.Module | None, str]:
+        """Keeps a tensor as a buffer under the name that it had in the original module; gives who has it, None for this module itself."""
         owner: torch.nn.Module = self
         *path, name = target.split(".")
         for part in path:
@@ -163,4 +168,4 @@ class DelegatedModule(torch.nn.Module):
                 owner.add_module(part, torch.nn.Module())
             owner = owner.get_submodule(part)
         owner.register_buffer(name, tensor)
-        return owner, name
+        return None if owner is self else owner, name
