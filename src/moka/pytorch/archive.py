@@ -20,7 +20,7 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -49,6 +49,8 @@ _PROGRAM = "program.pt2"
 _REPORT = "report.json"
 _SEGMENTS = "segments"
 _LARGEST = 2**26
+_AHEAD = 0.02
+"""Seconds for which models are loaded before the rest is read: about what they need the interpreter for, before engines compile."""
 _OPTIONS = ("compute_units", "precision", "engine", "threads")
 _WEIGHTS = "weights"
 """The folder in a model whose files are used where they lie."""
@@ -113,6 +115,7 @@ def _loaded(unpacked: _Unpacked, options: Mapping[str, Any]) -> DelegatedModule:
     config = DelegateConfig(**{**stated, **options})
     with ThreadPoolExecutor(1) as pool:  # the engines' compilers need no interpreter
         loading = [(name, pool.submit(_segment, unpacked, name, config)) for name in metadata["segments"]]
+        wait([segment for _, segment in loading], timeout=_AHEAD)
         exported = read_remainder(unpacked.read(_PROGRAM), f"{path}: {_PROGRAM}")
         program = Program.out_of(exported)
         for name, segment in loading:
