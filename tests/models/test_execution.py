@@ -189,6 +189,24 @@ def test_a_state_that_is_never_read_is_kept_all_the_same(folder: Path) -> None:
     assert "never read" in str(moka.load(path, engine="openvino").plan())
 
 
+@pytest.mark.parametrize("rank", [2, 3, 4, 5])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_tensors_are_repeated_as_often_as_another_says(engine: Any, rank: int, tmp_path: Path) -> None:
+    """OpenVINO gave memory that nobody had written, from rank 4 on."""
+    from coremltools.models import datatypes
+    from coremltools.models.neural_network import NeuralNetworkBuilder
+
+    shape = (3, 2, 4, 2, 3)[:rank]
+    inputs = [("x", datatypes.Array(*shape)), ("often", datatypes.Array(rank))]
+    builder = NeuralNetworkBuilder(inputs, [("y", None)], disable_rank5_shape_mapping=True)
+    builder.add_tile("tile", ["x", "often"], "y")
+    (tmp_path / "tile.mlmodel").write_bytes(builder.spec.SerializeToString())
+    model, generator = moka.load(tmp_path / "tile.mlmodel", engine=engine), np.random.default_rng(rank)
+    for _ in range(20):
+        x, often = generator.random(shape).astype(np.float32), generator.integers(1, 8, rank)
+        np.testing.assert_array_equal(model.predict({"x": x, "often": often.astype(np.float32)})["y"], np.tile(x, often))
+
+
 def test_a_runtime_that_refuses_a_segment_is_said_with_its_reason(random: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from moka.engines.onnx.graph import Unlowerable
 

@@ -30,6 +30,7 @@ REFUSED = (
     "OpenVINO divides integers with other rounding",
     "is written and never read, which OpenVINO leaves out",
     "it checks its indices while it runs",
+    "OpenVINO repeats more than 3 axes wrongly",
 )
 """Reasons for which a case may have no form in ONNX, or none that the runtime computes right."""
 

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from moka.engines.onnx.families.elementwise import wide
-from moka.engines.onnx.graph import Graph, Operand
+from moka.engines.onnx.graph import Graph, Operand, Unlowerable
 from moka.engines.onnx.registry import lowers
 
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+
+_REPEATED = 3
+"""Axes up to which OpenVINO 2026.4 repeats a tensor as often as it learns while it runs; of more it gives memory that nobody wrote."""
 
 
 @lowers("identity")
@@ -107,6 +110,8 @@ def split(g: Graph, x: Operand, *, axis: int, num_splits: int | None, split_size
 
 @lowers("tile", computed=("reps",))
 def tile(g: Graph, x: Operand, *, reps: tuple[int, ...] | Operand) -> Operand:
+    if g.target.name == "openvino" and isinstance(reps, Operand) and (x.shape is None or x.rank > _REPEATED):
+        raise Unlowerable(f"OpenVINO repeats more than {_REPEATED} axes wrongly by numbers that it learns while it runs")
     if isinstance(reps, tuple) and len(reps) > x.rank:
         x = g.node("Unsqueeze", x, g.ints(range(len(reps) - x.rank)))
     return g.node("Tile", x, g.ints(reps) if isinstance(reps, tuple) else g.cast(reps, np.int64))
