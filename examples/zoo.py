@@ -126,25 +126,35 @@ def list_networks(as_json: bool) -> None:
     Console().print(table)
 
 
+def quiet() -> None:
+    """Silences what libraries say beside errors."""
+    for name in ("coremltools", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def finish(results: list[Any], as_json: bool, show: Callable[[list[Any]], None]) -> int:
+    """Prints the results, as JSON or as ``show`` does; gives the exit status."""
+    if as_json:
+        print(json.dumps([asdict(result) | {"passed": result.passed} for result in results], indent=2))
+    else:
+        show(results)
+    return 0 if all(result.passed for result in results) else 1
+
+
 def main(argv: list[str] | None = None) -> int:
     """0 when every network converted and, if checked, agrees; 1 otherwise."""
     arguments = parse(argv)
     if arguments.list:
         list_networks(arguments.json)
         return 0
-    for name in ("coremltools", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
     results = []
     for network in [ZOO[name] for name in arguments.only]:
         for precision in arguments.precision:
             results.append(visit(network, precision, arguments))
             say(results[-1])
             gc.collect()
-    if arguments.json:
-        print(json.dumps([asdict(r) | {"passed": r.passed} for r in results], indent=2))
-    else:
-        show(results)
-    return 0 if all(result.passed for result in results) else 1
+    return finish(results, arguments.json, show)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
-import logging
 import os
 import sys
 import tempfile
@@ -20,7 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,9 +31,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that `python examples/zoo_pytorch.py` finds its package
 
 from examples.networks import ZOO, Built, Network
-from examples.networks.check import TOLERANCES, median_milliseconds, relative_error, require_telling
+from examples.networks.check import TOLERANCES, median_milliseconds, outputs_of, relative_error, require_telling
 from examples.networks.network import Inputs
-from examples.zoo import attempt, list_networks, number, progress
+from examples.zoo import attempt, finish, list_networks, number, progress, quiet
 
 import moka
 from moka.pytorch import backend
@@ -107,12 +105,12 @@ def varying(steps: Sequence[Inputs]) -> dict[str, dict[int, Any]]:
 def measure(network: Network, way: str, repeat: int = 5) -> dict[str, Any]:
     """The measured fields of a `Result`; raises what PyTorch and Moka raise."""
     built = network.build()
-    expected = as_arrays(built)
+    expected = outputs_of(built)
     require_telling(network.name, expected)
     with empty_cache():
         start = time.perf_counter()
         fast, reports = WAYS[way](network.build())  # a fresh one: a decoder's cache has been written to
-        found = as_arrays(fast)
+        found = outputs_of(fast)
         seconds = time.perf_counter() - start
         turns = [[median_milliseconds(call, 1) for call in (fast, built)] for _ in range(repeat)]
         milliseconds, pytorch = map(median, zip(*turns, strict=True))
@@ -123,10 +121,6 @@ def measure(network: Network, way: str, repeat: int = 5) -> dict[str, Any]:
             "milliseconds": milliseconds,
             "pytorch_milliseconds": pytorch,
         }
-
-
-def as_arrays(built: Built) -> list[tuple[Any, ...]]:
-    return [tuple(output.numpy() for output in outputs) for outputs in built()]
 
 
 def totals(reports: Sequence[DelegationReport]) -> dict[str, Any]:
@@ -210,15 +204,10 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.list:
         list_networks(arguments.json)
         return 0
-    for name in ("coremltools", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    quiet()
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # of PyTorch's own code
     results = [visit(ZOO[name], way) for name in arguments.only for way in arguments.way]
-    if arguments.json:
-        print(json.dumps([asdict(result) | {"passed": result.passed} for result in results], indent=2))
-    else:
-        show(results)
-    return 0 if all(result.passed for result in results) else 1
+    return finish(results, arguments.json, show)
 
 
 if __name__ == "__main__":

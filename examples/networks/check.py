@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from examples.networks.network import Inputs, Network
+from examples.networks.network import Built, Inputs, Network
 
 import moka
 
@@ -44,7 +44,7 @@ class Result:
 def compare(network: Network, precision: str, path: Path, repeat: int = 3) -> dict[str, Any]:
     """The measured fields of a `Result` for a package on disk; raises what Moka raises."""
     built = network.build()
-    expected = [tuple(output.numpy() for output in outputs) for outputs in built()]
+    expected = outputs_of(built)
     require_telling(network.name, expected)
     start = time.perf_counter()
     model = moka.load(path)
@@ -57,6 +57,11 @@ def compare(network: Network, precision: str, path: Path, repeat: int = 3) -> di
         "predict_milliseconds": median_milliseconds(lambda: predict_steps(model, built.steps), repeat),
         "pytorch_milliseconds": median_milliseconds(built, repeat),
     }
+
+
+def outputs_of(built: Built) -> list[tuple[np.ndarray, ...]]:
+    """PyTorch's outputs of every step, as arrays."""
+    return [tuple(output.numpy() for output in outputs) for outputs in built()]
 
 
 def predict_steps(model: Any, steps: tuple[Inputs, ...]) -> list[tuple[np.ndarray, ...]]:

@@ -66,8 +66,9 @@ def command(
         loaded = moka.load(subject, function=function)
         data = _data(inputs, loaded, seed) if inputs else None
         other = loaded if model is None else reference
-        options = {"numerics": numerics, "engine": engine, "allow_low_precision": allow_low_precision, "tolerance": tolerance, "seed": seed}
-        made = moka.pytorch.compare(other, loaded, data, **options)
+        made = moka.pytorch.compare(
+            other, loaded, data, numerics=numerics, engine=engine, allow_low_precision=allow_low_precision, tolerance=tolerance, seed=seed
+        )
     if as_json:
         print_json(made.to_dict())
     else:

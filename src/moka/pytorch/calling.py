@@ -52,13 +52,14 @@ class Argument:
         return self.sizes if fixed else None
 
     def fits(self, value: Any) -> bool:
-        """Whether the value is a tensor of the only kind allowed, which most calls give and which is quickly told."""
+        """Whether the value is a tensor of the only kind allowed, its numbers as they lie; most calls give such, and it is quickly told."""
         return (
             isinstance(value, torch.Tensor)
             and value.shape == self.shape
             and value.dtype is self.dtype
             and value.device == self.device
             and not value.requires_grad
+            and not value.is_neg()
         )
 
     def check(self, value: Any, symbols: dict[Any, int]) -> None:

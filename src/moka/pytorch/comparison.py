@@ -151,8 +151,9 @@ def compare(
         layers = with_sources([judge(item, own, matches.get(own), bound) for item, own in zip(run.kept, plain.kept, strict=True)])
         found, how = run.outputs, f"in {numerics}"
     else:
-        options: dict[str, Any] = {"function": subject.configuration.function, "allow_low_precision": allow_low_precision}
-        configuration = Configuration(**options, engine=engine or "auto")
+        configuration = Configuration(
+            function=subject.configuration.function, engine=engine or "auto", allow_low_precision=allow_low_precision
+        )
         found = load_configured(subject.path, configuration, subject.sections).predict(arrays)
         layers, how = [], f"with {engine or 'the engine of its plan'}" + (", low precision allowed" if allow_low_precision else "")
     outputs = [judge_output(name, found[name], value, bound) for name, value in against.outputs.items() if name in found]

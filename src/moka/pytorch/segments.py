@@ -16,6 +16,7 @@ import torch
 from moka.errors import FormatError, InputError
 from moka.formats.files import read_bytes
 from moka.formats.source import Sections
+from moka.pytorch.calling import Argument
 from moka.pytorch.config import DelegateConfig
 
 __all__ = ["COMPILED", "PACKAGE", "PORTS", "Port", "Ports", "Segment", "load_segment"]
@@ -82,21 +83,6 @@ class Ports:
             raise FormatError(path, f"is damaged: {type(error).__name__}: {error}") from error
 
 
-@dataclass(frozen=True)
-class _Array:
-    """An input that the model takes as the program has it: an array of one type and shape."""
-
-    feature: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-    def fits(self, value: Any) -> bool:
-        """Whether the value is such an array, in the processor's memory: then there is nothing to check or to convert."""
-        return bool(
-            value.shape == self.shape and value.dtype is self.dtype and value.is_cpu and not value.requires_grad and not value.is_neg()
-        )
-
-
 class Segment(torch.nn.Module):
     """Runs a Core ML model on tensors, and gives tensors of the types that the program had.
 
@@ -140,8 +126,8 @@ class Segment(torch.nn.Module):
     __call__ = forward  # nobody hooks into a segment, and hooks cost more than all else here
 
     def _predicted(self, values: Sequence[Any]) -> dict[str, Any]:
-        if self._arrays is not None and all(map(_Array.fits, self._arrays, values)):
-            arrays = {array.feature: value.numpy() for array, value in zip(self._arrays, values, strict=True)}
+        if self._arrays is not None and all(map(Argument.fits, self._arrays, values)):
+            arrays = {array.name: value.numpy() for array, value in zip(self._arrays, values, strict=True)}
             return self.model.predict_unchecked(arrays, self.state)  # type: ignore[no-any-return]
         feed = {
             name: np.reshape(np.asarray(value), (1,)) if scalar else value.numpy(force=True)
@@ -207,8 +193,8 @@ def _model(package: Path, config: DelegateConfig, sections: Sections | None) -> 
     return load_configured(package, Configuration(config.compute_units, engine=config.engine, threads=config.threads), sections)
 
 
-def _arrays(model: Any, ports: Ports) -> list[_Array] | None:
-    """A model's inputs, where all are arrays that it takes as the program has them; else None."""
+def _arrays(model: Any, ports: Ports) -> list[Argument] | None:
+    """A model's inputs, where all are arrays of one shape that it takes as the program has them; else None."""
     from moka.models.features import MultiArrayFeature
     from moka.models.program_model import ProgramModel
 
@@ -216,7 +202,7 @@ def _arrays(model: Any, ports: Ports) -> list[_Array] | None:
         return None
     features = [model.function.inputs[port.feature] for port in ports.inputs]
     found = [
-        _Array(port.feature, port.torch_dtype, feature.shape)
+        Argument(port.feature, port.torch_dtype, torch.device("cpu"), feature.shape)
         for port, feature in zip(ports.inputs, features, strict=True)
         if isinstance(feature, MultiArrayFeature) and feature.is_fixed and feature.dtype == port.dtype and not (port.scalar or port.number)
     ]
